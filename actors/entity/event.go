@@ -1,0 +1,182 @@
+package entity
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"kith/actors/pb"
+)
+
+// An Event is one durable fact in an entity's log, or, with Seq 0, a signal.
+// It is shared by everybody who hears it and never changes.
+type Event struct {
+	Ref   Ref
+	Seq   uint64 // from 1, dense, never reused, even when a message is revoked
+	Stamp uint64 // of its commit; 0 until it is durable
+	At    int64  // unix milliseconds
+	By    string // user id of the author; empty: the server
+	Type  *EventType
+	Body  proto.Message // nil: the row could not be read
+
+	Audience *Audience // who hears it live; nil in pages
+
+	header header
+}
+
+// An Audience is the set of users who hear an event, by number, sorted. It is
+// shared by many events and never changes.
+type Audience struct{ Users []uint64 }
+
+// An EventType is a message with an (event) option.
+type EventType struct {
+	Number uint32
+	Name   string // "MessageSent"
+	Class  pb.Class
+
+	body   protoreflect.MessageType
+	joined []join
+}
+
+// A join is a field that is read from another event when it is delivered.
+type join struct {
+	field protoreflect.FieldDescriptor
+	seq   protoreflect.FieldDescriptor
+}
+
+// eventTypes finds an EventType by its number or by the type of a body.
+type eventTypes struct {
+	byNumber map[uint32]*EventType
+	byName   map[protoreflect.FullName]*EventType
+}
+
+// newEventTypes collects every message with an (event) option.
+func newEventTypes() (*eventTypes, error) {
+	all := &eventTypes{map[uint32]*EventType{}, map[protoreflect.FullName]*EventType{}}
+	var errs []error
+	protoregistry.GlobalTypes.RangeMessages(func(mt protoreflect.MessageType) bool {
+		d := mt.Descriptor()
+		if d.Options() == nil || !proto.HasExtension(d.Options(), pb.E_Event) {
+			return true
+		}
+		opt := proto.GetExtension(d.Options(), pb.E_Event).(*pb.EventType)
+		t := &EventType{Number: opt.Number, Name: string(d.Name()), Class: opt.Class, body: mt}
+		if old := all.byNumber[t.Number]; old != nil || t.Number == 0 || t.Class == pb.Class_CLASS_UNSPECIFIED {
+			errs = append(errs, fmt.Errorf("event %s: number %#x is taken or zero, or the class is missing", d.FullName(), t.Number))
+		}
+		for i := range d.Fields().Len() {
+			f := d.Fields().Get(i)
+			name, _ := proto.GetExtension(f.Options(), pb.E_Joined).(string)
+			if name == "" {
+				continue
+			}
+			seq := d.Fields().ByName(protoreflect.Name(name))
+			if seq == nil || seq.Kind() != protoreflect.Uint64Kind || f.Message() == nil {
+				errs = append(errs, fmt.Errorf("event %s: %s must be a message joined by a uint64", d.FullName(), f.Name()))
+				continue
+			}
+			t.joined = append(t.joined, join{f, seq})
+		}
+		all.byNumber[t.Number], all.byName[d.FullName()] = t, t
+		return true
+	})
+	return all, errors.Join(errs...)
+}
+
+func (ts *eventTypes) of(body proto.Message) *EventType {
+	t := ts.byName[body.ProtoReflect().Descriptor().FullName()]
+	if t == nil {
+		panic("entity: " + string(body.ProtoReflect().Descriptor().FullName()) + " has no (event) option")
+	}
+	return t
+}
+
+// An event row is
+//
+//	format(1) stamp(8, little endian) header body
+//
+// The header is in clear, the body may be sealed by the key that the header
+// names. Seq is in the key.
+const eventFormat = 1
+
+// header is what an event row says in clear.
+type header struct {
+	class   pb.Class
+	number  uint32 // of the EventType
+	ordinal uint64 // how many history events there were, this one included
+	prev    uint64 // seq of the history event before this event; 0: none
+	at      int64  // unix milliseconds
+	by      uint32 // the author's number in this entity's member table; 0: the server
+	keyID   uint64 // 0: the body is plain
+	origin  uint64 // hash of device and request id; 0: none
+}
+
+// stampAt is where a stamp lies in the value of a row that has one.
+const stampAt = 1
+
+// PutStamp fills in the stamp of a Stamped write.
+func PutStamp(val []byte, stamp uint64) { binary.LittleEndian.PutUint64(val[stampAt:], stamp) }
+
+func getStamp(val []byte) uint64 { return binary.LittleEndian.Uint64(val[stampAt:]) }
+
+// maxHeaderBytes bounds the header with format and stamp: 9 fixed bytes, a
+// class, six varints of at most 10 bytes and the origin.
+const maxHeaderBytes = 9 + 1 + 6*binary.MaxVarintLen64 + 8
+
+// appendEvent appends an event row, but for its stamp, which is zero.
+func appendEvent(b []byte, seq uint64, h *header, body Message) ([]byte, error) {
+	b = append(b, eventFormat, 0, 0, 0, 0, 0, 0, 0, 0)
+	b = append(b, byte(h.class))
+	b = binary.AppendUvarint(b, uint64(h.number))
+	b = binary.AppendUvarint(b, h.ordinal)
+	b = binary.AppendUvarint(b, seq-h.prev) // A distance: one byte as a rule.
+	b = binary.AppendUvarint(b, uint64(h.at))
+	b = binary.AppendUvarint(b, uint64(h.by))
+	b = binary.AppendUvarint(b, h.keyID)
+	b = binary.LittleEndian.AppendUint64(b, h.origin)
+	if body == nil {
+		return b, nil
+	}
+	n := body.SizeVT()
+	start := len(b)
+	b = append(b, make([]byte, n)...)
+	_, err := body.MarshalToSizedBufferVT(b[start:])
+	return b, err
+}
+
+var errEventRow = errors.New("an event row is damaged or of a newer format")
+
+// parseEvent splits an event row.
+func parseEvent(seq uint64, val []byte) (h header, stamp uint64, body []byte, err error) {
+	if len(val) < 10 || val[0] != eventFormat {
+		return h, 0, nil, errEventRow
+	}
+	stamp = getStamp(val)
+	h.class = pb.Class(val[9])
+	rest := val[10:]
+	var fields [6]uint64
+	for i := range fields {
+		v, n := binary.Uvarint(rest)
+		if n <= 0 {
+			return h, 0, nil, errEventRow
+		}
+		fields[i], rest = v, rest[n:]
+	}
+	if len(rest) < 8 || fields[2] > seq {
+		return h, 0, nil, errEventRow
+	}
+	h.number, h.ordinal, h.prev = uint32(fields[0]), fields[1], seq-fields[2]
+	h.at, h.by, h.keyID = int64(fields[3]), uint32(fields[4]), fields[5]
+	h.origin = binary.LittleEndian.Uint64(rest)
+	return h, stamp, rest[8:], nil
+}
+
+// Bodyless names event types whose body the kernel itself makes.
+func (r *Registry) hole(ref Ref, from, through uint64) *Event {
+	body := &pb.Hole{From: from, Through: through}
+	return &Event{Ref: ref, Seq: through, Type: r.events.of(body), Body: body}
+}

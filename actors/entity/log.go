@@ -1,0 +1,322 @@
+package entity
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strconv"
+
+	"google.golang.org/protobuf/proto"
+
+	"kith/actors/pb"
+)
+
+// A Head is where an entity's log stands.
+type Head struct {
+	Seq     uint64 // of the last event; 0: the entity does not exist
+	Ordinal uint64 // how many history events there were
+	Message uint64 // seq of the last history event; 0: none
+	At      int64  // unix milliseconds of the last event
+}
+
+// LogRules say how the logs of one kind of entity are read, signed and
+// addressed. They must be pure.
+type LogRules struct {
+	// Reach says which part of the log the viewer may read.
+	Reach func(v *View, viewer Caller) Reach
+	// Author is the number by which c signs here; 0: he does not.
+	Author func(v Viewer, c Caller) uint32
+	// Name is the user id of an author's number; empty: nobody's.
+	Name func(v Viewer, number uint32) string
+	// Audience is who hears an event that is emitted now.
+	Audience func(v Viewer) *Audience
+}
+
+// A Reach is the part of a log that one viewer may read. The zero Reach is
+// nothing.
+type Reach struct {
+	Intervals []*pb.Interval // rising, closed; only the last may be open (through 0)
+	Hidden    func(seq uint64) bool
+}
+
+// Everything is the reach of who may read a whole log.
+var Everything = Reach{Intervals: []*pb.Interval{{From: 1}}}
+
+// Allows reports whether the viewer may read the event at seq.
+func (r Reach) Allows(seq uint64) bool {
+	for _, in := range r.Intervals {
+		if seq >= in.From && (in.Through == 0 || seq <= in.Through) {
+			return r.Hidden == nil || !r.Hidden(seq)
+		}
+	}
+	return false
+}
+
+// Last is the last seq ≤ head that the viewer may ever be shown; 0: none.
+func (r Reach) Last(head uint64) uint64 {
+	if len(r.Intervals) == 0 {
+		return 0
+	}
+	in := r.Intervals[len(r.Intervals)-1]
+	if in.Through != 0 {
+		return min(in.Through, head)
+	}
+	return head
+}
+
+var logTable = tableOf((&pb.Log{}).ProtoReflect().Descriptor()).Number
+
+// logKey is the key of an event row.
+func logKey(b []byte, ref Ref, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(tableKey(refKey(b, ref), logTable), seq)
+}
+
+// Head reads where the log stands, in the view that v has.
+func (v *View) Head() Head {
+	if v.tx != nil {
+		return v.tx.head
+	}
+	h, err := readHead(v.rows.(durable).Reader, v.ref)
+	if err != nil {
+		panic(fault{err})
+	}
+	return h
+}
+
+// readHead finds the last event of a log.
+func readHead(r Reader, ref Ref) (h Head, err error) {
+	prefix := tableKey(refKey(nil, ref), logTable)
+	scanErr := r.Scan(prefix, after(prefix), true, func(key, val []byte) bool {
+		h.Seq = binary.BigEndian.Uint64(key[len(key)-8:])
+		var hd header
+		if hd, _, _, err = parseEvent(h.Seq, val); err != nil {
+			err = fmt.Errorf("event %d of %s: %w", h.Seq, ref, err)
+			return false
+		}
+		h.Ordinal, h.Message, h.At = hd.ordinal, hd.prev, hd.at
+		if hd.class == pb.Class_HISTORY {
+			h.Message = h.Seq
+		}
+		return false
+	})
+	if scanErr != nil {
+		err = scanErr
+	}
+	return h, err
+}
+
+// Event returns an event of the log, or nil. Whoever shows it to somebody
+// checks his reach first.
+func (v *View) Event(seq uint64) *Event {
+	if v.tx != nil {
+		return v.tx.Event(seq)
+	}
+	v.charge(1)
+	s := v.rows.get(logKey(v.scratch[:0], v.ref, seq))
+	if s == nil {
+		return nil
+	}
+	e, err := v.reg.decodeEvent(v, seq, s.val)
+	if err != nil {
+		panic(fault{err})
+	}
+	return e
+}
+
+// Reach is what the viewer may read of this log.
+func (v *View) Reach(viewer Caller) Reach { return v.reg.logs[v.ref.Kind].Reach(v, viewer) }
+
+// Events yields the events of a query's log in [from, through], backwards if
+// reverse, without asking who may see them, until yield returns false.
+func (v *View) Events(from, through uint64, reverse bool, yield func(*Event) bool) {
+	if from > through {
+		return
+	}
+	lower, upper := logKey(nil, v.ref, from), logKey(nil, v.ref, through)
+	v.rows.scan(lower, append(upper, 0), reverse, func(key []byte, s *slot) bool {
+		v.charge(1)
+		seq := binary.BigEndian.Uint64(key[len(key)-8:])
+		e, err := v.reg.decodeEvent(v, seq, s.val)
+		if err != nil {
+			panic(fault{err})
+		}
+		return yield(e)
+	})
+}
+
+// skipChanges is how many changes in a row History reads before it jumps over
+// the rest of them by their prev.
+const skipChanges = 16
+
+// MessagesBefore yields history events below seq, newest first.
+func (v *View) MessagesBefore(seq uint64, yield func(*Event) bool) {
+	for seq > 1 {
+		changes, next := 0, uint64(0)
+		v.Events(1, seq-1, true, func(e *Event) bool {
+			if e.Type.Class != pb.Class_HISTORY {
+				changes++
+				next = e.header.prev + 1
+				return changes < skipChanges
+			}
+			changes, next = 0, 0
+			return yield(e)
+		})
+		if changes < skipChanges {
+			return
+		}
+		seq = next
+	}
+}
+
+// MessagesAfter yields history events above seq, oldest first.
+func (v *View) MessagesAfter(seq uint64, yield func(*Event) bool) {
+	v.Events(seq+1, ^uint64(0)-1, false, func(e *Event) bool {
+		return e.Type.Class != pb.Class_HISTORY || yield(e)
+	})
+}
+
+// decodeEvent reads an event row. A body that cannot be read is nil: the event
+// is delivered as Unreadable at its seq and poisons nothing else.
+func (r *Registry) decodeEvent(v *View, seq uint64, val []byte) (*Event, error) {
+	h, stamp, body, err := parseEvent(seq, val)
+	if err != nil {
+		return nil, fmt.Errorf("event %d of %s: %w", seq, v.ref, err)
+	}
+	e := &Event{Ref: v.ref, Seq: seq, Stamp: stamp, At: h.at, header: h}
+	if h.by != 0 {
+		e.By = r.logs[v.ref.Kind].Name(v, h.by)
+	}
+	t := r.events.byNumber[h.number]
+	if t == nil {
+		e.Type = r.events.of(&pb.Unreadable{})
+		return e, nil
+	}
+	e.Type = t
+	m := t.body.New().Interface().(Message)
+	if h.keyID == 0 && m.UnmarshalVT(body) == nil {
+		e.Body = m
+	}
+	return e, nil
+}
+
+// join fills in the fields of e that are stored elsewhere, as far as the
+// viewer may see where they are stored.
+func (v *View) join(e *Event, reach Reach) {
+	if e.Body == nil {
+		return
+	}
+	for _, j := range e.Type.joined {
+		seq := e.Body.ProtoReflect().Get(j.seq).Uint()
+		if !reach.Allows(seq) {
+			continue
+		}
+		if from := v.Event(seq); from != nil && from.Body != nil && from.Type.body.Descriptor() == j.field.Message() {
+			e.Body.ProtoReflect().Set(j.field, protoValue(from.Body))
+		}
+	}
+}
+
+// Replay reads the part of a log after a seq as one viewer may see it: at most
+// limit events, with a Hole where he may not. Rows is the durable view.
+func (r *Registry) Replay(rows Reader, ref Ref, viewer Caller, policy *Policy, after uint64, limit int) (page Page) {
+	defer func() { page = recovered(recover(), page) }()
+	v := r.query(rows, ref, viewer, policy)
+	head := v.Head()
+	reach := v.Reach(viewer)
+	last := reach.Last(head.Seq)
+	page.Through = after
+	if last <= after {
+		return page
+	}
+	holeFrom := uint64(0)
+	closeHole := func() {
+		if holeFrom != 0 {
+			page.Events = append(page.Events, r.hole(ref, holeFrom, page.Through))
+			holeFrom = 0
+		}
+	}
+	v.Events(after+1, last, false, func(e *Event) bool {
+		if len(page.Events) >= limit {
+			page.More = true
+			return false
+		}
+		if !reach.Allows(e.Seq) {
+			if holeFrom == 0 {
+				holeFrom = e.Seq
+			}
+			page.Through = e.Seq
+			return true
+		}
+		closeHole()
+		v.join(e, reach)
+		page.Events = append(page.Events, e)
+		page.Through = e.Seq
+		return true
+	})
+	closeHole()
+	return page
+}
+
+// Position reads where a log stands for one viewer. Rows is the durable view.
+func (r *Registry) Position(rows Reader, ref Ref, viewer Caller, policy *Policy, incarnation uint64) (p Position) {
+	p.Ref = ref
+	defer func() {
+		if page := recovered(recover(), Page{}); page.Err != nil {
+			p = Position{Ref: ref, Err: page.Err}
+		}
+	}()
+	if r.logs[ref.Kind] == nil || ref.Tenant != viewer.Tenant {
+		return Position{Ref: ref, Err: Errorf(NotFound, "there is no such log, or you may not read it")}
+	}
+	v := r.query(rows, ref, viewer, policy)
+	reach := v.Reach(viewer)
+	if len(reach.Intervals) == 0 {
+		return Position{Ref: ref, Err: Errorf(NotFound, "there is no such log, or you may not read it")}
+	}
+	p.Head = reach.Last(v.Head().Seq)
+	origin, _ := origins.Get(v, nil)
+	p.Epoch = strconv.FormatUint(incarnation, 36) + "." + strconv.FormatUint(origin.GetStamp(), 36)
+	return p
+}
+
+var origins = NewTable[pb.Origin]()
+
+// recovered turns the panics of a read into the page's error. A damaged row is
+// an internal error for this reader; the host counts it.
+func recovered(p any, page Page) Page {
+	switch p := p.(type) {
+	case nil:
+		return page
+	case fault:
+		return Page{Err: Public(p.error)}
+	case tooMuch:
+		return Page{Err: Errorf(TooLarge, "that is more than one request may read")}
+	default:
+		panic(p)
+	}
+}
+
+// Visible prepares one event for a viewer: nil if he may not see it, else with
+// its joined fields. Queries that return events pass each through it.
+func (v *View) Visible(e *Event, reach Reach) *Event {
+	if !reach.Allows(e.Seq) {
+		return nil
+	}
+	v.join(e, reach)
+	return e
+}
+
+// Wire is the event as clients get it in replies.
+func (e *Event) Wire() *pb.Event {
+	w := &pb.Event{Type: e.Type.Number, Seq: e.Seq, At: e.At, By: e.By}
+	if e.Body != nil {
+		body, err := proto.MarshalOptions{Deterministic: true}.Marshal(e.Body)
+		if err == nil {
+			w.Body = body
+			return w
+		}
+	}
+	w.Type = unreadable
+	return w
+}
+
+var unreadable = proto.GetExtension((&pb.Unreadable{}).ProtoReflect().Descriptor().Options(), pb.E_Event).(*pb.EventType).Number

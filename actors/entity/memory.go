@@ -1,0 +1,296 @@
+package entity
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Memory is what one live entity remembers between Steps: where its log
+// stands, rows it has read, and the pending overlay: what its Steps wrote that
+// is not durable yet. Only its own Steps read it. It belongs to one goroutine
+// at a time.
+type Memory struct {
+	ref    Ref
+	open   func() (Reader, func()) // a durable view, and how to give it back
+	loaded bool
+
+	head    Head
+	version uint64 // Steps that wrote something
+	durable uint64 // the version up to which writes are durable
+
+	rows    map[string]*slot  // rows known, or known to be absent (val nil)
+	bytes   int               // of the keys and values in rows
+	pending []pendingRow     // rows of Steps that are not durable, oldest first
+	events  map[uint64]*slot // event rows that are not durable
+	logged  []pendingEvent
+
+	requests requests
+
+	derived     map[any]any
+	derivedFrom map[uint32][]any
+
+	reader  Reader // the durable view, once a Step has needed it
+	done    func() // gives it back
+	scratch []byte
+	planted Bug
+}
+
+type pendingRow struct {
+	version uint64
+	key     string
+}
+
+type pendingEvent struct {
+	version uint64
+	seq     uint64
+}
+
+// maxMemoryBytes bounds the rows that an idle moment of an entity keeps:
+// rows that are not durable stay in any case. It holds a member table of 500.
+const maxMemoryBytes = 256 << 10
+
+// NewMemory returns the memory of an entity that has run nothing yet. open
+// gives a durable view and the function that returns it; a view is held for
+// one Step at most, and only by a Step that needs one.
+func NewMemory(ref Ref, open func() (Reader, func()), planted Bug) *Memory {
+	m := &Memory{ref: ref, open: open, events: map[uint64]*slot{}, planted: planted}
+	m.forgetRows()
+	return m
+}
+
+// Ref names the entity.
+func (m *Memory) Ref() Ref { return m.ref }
+
+// Version counts the Steps that wrote something.
+func (m *Memory) Version() uint64 { return m.version }
+
+// Pending reports whether some of what was written is not durable.
+func (m *Memory) Pending() bool { return m.durable < m.version }
+
+// Empty reports whether the entity does not exist: it has no log, and nothing
+// on its way to one.
+func (m *Memory) Empty() bool { return m.head.Seq == 0 && !m.Pending() }
+
+// Durable says that every write up to a version is durable: a durable view
+// opened from now on has them.
+func (m *Memory) Durable(version uint64) {
+	if version <= m.durable {
+		return
+	}
+	m.durable = version
+	done := 0
+	for done < len(m.pending) && m.pending[done].version <= version {
+		done++
+	}
+	m.pending = slices.Delete(m.pending, 0, done)
+	done = 0
+	for done < len(m.logged) && m.logged[done].version <= version {
+		seq := m.logged[done].seq
+		if m.events[seq].version <= version { // Else it was rewritten since.
+			delete(m.events, seq)
+		}
+		done++
+	}
+	m.logged = slices.Delete(m.logged, 0, done)
+	if m.bytes > maxMemoryBytes {
+		m.Forget()
+	}
+}
+
+// Forget drops what can be read again. After a panic nothing that was decoded
+// is trusted.
+func (m *Memory) Forget() {
+	keep := m.rows
+	m.forgetRows()
+	for _, p := range m.pending {
+		if s := keep[p.key]; m.rows[p.key] == nil {
+			m.rows[p.key] = &slot{val: s.val, version: s.version}
+			m.bytes += len(p.key) + len(s.val)
+		}
+	}
+	m.requests.forget(m.durable)
+	m.scratch = nil
+}
+
+func (m *Memory) forgetRows() {
+	m.rows, m.bytes = map[string]*slot{}, 0
+	m.derived, m.derivedFrom = map[any]any{}, map[uint32][]any{}
+}
+
+// view opens the durable view for the rest of the Step.
+func (m *Memory) view() Reader {
+	if m.reader == nil {
+		m.reader, m.done = m.open()
+	}
+	return m.reader
+}
+
+// closeView gives the durable view back, if the Step needed one.
+func (m *Memory) closeView() {
+	if m.reader != nil {
+		m.done()
+		m.reader, m.done = nil, nil
+	}
+}
+
+// load finds where the log stands, once.
+func (m *Memory) load() error {
+	if m.loaded {
+		return nil
+	}
+	head, err := readHead(m.view(), m.ref)
+	if err != nil {
+		return err
+	}
+	if m.planted == SeqReused && head.Seq > 0 {
+		head.Seq--
+	}
+	m.head, m.loaded = head, true
+	return nil
+}
+
+// get returns a row through the pending overlay.
+func (m *Memory) get(key []byte) *slot {
+	if s, ok := m.rows[string(key)]; ok {
+		return s
+	}
+	s := durable{m.view()}.get(key)
+	if s == nil {
+		s = &slot{}
+	}
+	m.remember(string(key), s)
+	return s
+}
+
+func (m *Memory) remember(key string, s *slot) {
+	if old, ok := m.rows[key]; ok {
+		m.bytes -= len(key) + len(old.val)
+	}
+	m.rows[key] = s
+	m.bytes += len(key) + len(s.val)
+}
+
+// scanUnder scans the durable rows under the pending ones and those in over.
+func (m *Memory) scanUnder(lower, upper []byte, reverse bool, over map[string]*slot, yield func([]byte, *slot) bool) {
+	for _, p := range m.pending {
+		if _, ok := over[p.key]; !ok && inRange(p.key, lower, upper) {
+			over[p.key] = m.rows[p.key]
+		}
+	}
+	keys := make([]string, 0, len(over))
+	for k := range over {
+		keys = append(keys, k)
+	}
+	order := strings.Compare
+	if reverse {
+		order = func(a, b string) int { return strings.Compare(b, a) }
+	}
+	slices.SortFunc(keys, order)
+	emit := func(k string) bool { return over[k].val == nil || yield([]byte(k), over[k]) }
+	stopped := false
+	err := m.view().Scan(lower, upper, reverse, func(key, val []byte) bool {
+		for len(keys) > 0 && order(keys[0], string(key)) < 0 {
+			if stopped = !emit(keys[0]); stopped {
+				return false
+			}
+			keys = keys[1:]
+		}
+		if len(keys) > 0 && keys[0] == string(key) {
+			return true // Overwritten or deleted; its turn comes above.
+		}
+		s := m.rows[string(key)]
+		if s == nil {
+			s = &slot{val: bytes.Clone(val)}
+			m.remember(string(key), s)
+		}
+		stopped = !yield(key, s)
+		return !stopped
+	})
+	if err != nil {
+		panic(fault{err})
+	}
+	for _, k := range keys {
+		if stopped || !emit(k) {
+			return
+		}
+	}
+}
+
+func inRange(key string, lower, upper []byte) bool {
+	return key >= string(lower) && (upper == nil || key < string(upper))
+}
+
+// row returns an event's row through the pending overlay, or nil.
+func (m *Memory) row(seq uint64) []byte {
+	if s, ok := m.events[seq]; ok {
+		return s.val
+	}
+	val, _, err := m.view().Get(logKey(nil, m.ref, seq))
+	if err != nil {
+		panic(fault{err})
+	}
+	return val
+}
+
+// keep makes the writes of a successful Step part of the memory, and returns
+// them for the commit queue.
+func (m *Memory) keep(tx *Tx, extra []Write) []Write {
+	n := len(tx.logged) + len(tx.order) + len(extra)
+	if n == 0 {
+		return nil
+	}
+	m.version++
+	writes := make([]Write, 0, n+1)
+	if m.head.Seq == 0 && tx.head.Seq > 0 {
+		writes = append(writes, m.originRow())
+	}
+	for _, l := range tx.logged {
+		m.events[l.seq] = &slot{val: l.val, version: m.version}
+		m.logged = append(m.logged, pendingEvent{m.version, l.seq})
+		writes = append(writes, Write{Key: logKey(make([]byte, 0, 24), m.ref, l.seq), Val: l.val, Stamped: l.stamped})
+	}
+	for _, key := range tx.order {
+		s := tx.local[key]
+		s.version = m.version
+		m.remember(key, s)
+		m.pending = append(m.pending, pendingRow{m.version, key})
+		writes = append(writes, Write{Key: []byte(key), Val: s.val})
+	}
+	for table := range tx.touched {
+		if m.planted == TellRemoved {
+			break
+		}
+		for _, d := range m.derivedFrom[table] {
+			delete(m.derived, d)
+		}
+		delete(m.derivedFrom, table)
+	}
+	m.head = tx.head
+	return append(writes, extra...)
+}
+
+// originRow stamps the birth of the log. Its value is a pb.Origin: the tag of
+// a fixed64 and the eight bytes of the stamp.
+func (m *Memory) originRow() Write {
+	val := make([]byte, 9)
+	val[0] = 1<<3 | 1
+	return Write{Key: rowKey(nil, m.ref, origins.num, nil), Val: val, Stamped: true}
+}
+
+// now is the time of a Step: the clock's, but never earlier than the last
+// event.
+func (m *Memory) now(clock time.Time) time.Time {
+	if last := time.UnixMilli(m.head.At); clock.Before(last) {
+		return last
+	}
+	return clock
+}
+
+// heardKey is the key of the row that remembers tells from an entity.
+func heardKey(from Ref) Key {
+	k := Key(binary.BigEndian.AppendUint32(nil, uint32(from.Tenant)))
+	return append(k, byte(from.Kind)).U64(from.ID)
+}

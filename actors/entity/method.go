@@ -1,0 +1,126 @@
+package entity
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+
+	"kith/actors/pb"
+)
+
+// A Method is one rpc and the code that answers it.
+type Method struct {
+	Feature  string
+	Name     string  // "Reactions.React"
+	On       pb.Kind // the kind of entity that runs it
+	Internal bool    // only entities may call it, by Tell
+
+	before  []func(*Tx, proto.Message) error
+	command func(*Tx, proto.Message) (proto.Message, error)
+	query   func(*View, proto.Message) (proto.Message, error)
+
+	request protoreflect.MessageType
+	reply   protoreflect.MessageType
+	to      protoreflect.FieldDescriptor // names the entity; nil: the caller
+	pair    protoreflect.FieldDescriptor // names the other user of a direct
+	creates bool
+}
+
+// ReadOnly reports whether the method is a query.
+func (m *Method) ReadOnly() bool { return m.query != nil }
+
+// New returns an empty request.
+func (m *Method) New() proto.Message { return m.request.New().Interface() }
+
+// newMethod joins a handler to its rpc.
+func newMethod(feature string, rpc protoreflect.MethodDescriptor, p Part) (*Method, error) {
+	name := string(rpc.Parent().Name()) + "." + string(rpc.Name())
+	op, _ := proto.GetExtension(rpc.Options(), pb.E_Op).(*pb.Op)
+	idempotency := rpc.Options().(*descriptorpb.MethodOptions).GetIdempotencyLevel()
+	readOnly := idempotency == descriptorpb.MethodOptions_NO_SIDE_EFFECTS
+	in := rpc.Input()
+	m := &Method{
+		Feature: feature, Name: name, On: op.GetOn(), Internal: op.GetInternal(),
+		command: p.command, query: p.query, creates: op.GetCreates(),
+		request: p.in.ProtoReflect().Type(), reply: p.out.ProtoReflect().Type(),
+	}
+	if op.GetTo() != "" {
+		if m.to = in.Fields().ByName(protoreflect.Name(op.GetTo())); m.to == nil {
+			return nil, fmt.Errorf("%s: %s has no field %q", name, in.Name(), op.GetTo())
+		}
+	}
+	if op.GetPair() != "" {
+		if m.pair = in.Fields().ByName(protoreflect.Name(op.GetPair())); m.pair == nil || m.pair.Kind() != protoreflect.StringKind {
+			return nil, fmt.Errorf("%s: %s has no string field %q", name, in.Name(), op.GetPair())
+		}
+	}
+	retryable := in.Fields().ByName("request_id") != nil
+	switch {
+	case m.On == pb.Kind_KIND_UNSPECIFIED:
+		return nil, fmt.Errorf("%s: no (op) option", name)
+	case rpc.Output() != p.out.ProtoReflect().Descriptor():
+		return nil, fmt.Errorf("%s: the handler returns %s, the .proto says %s", name, p.out.ProtoReflect().Descriptor().Name(), rpc.Output().Name())
+	case readOnly != (p.query != nil):
+		return nil, fmt.Errorf("%s: idempotency_level and Query disagree", name)
+	case !readOnly && !m.Internal && !retryable:
+		return nil, fmt.Errorf("%s: the request of a command needs a request_id", name)
+	case m.On != pb.Kind_USER && m.to == nil && m.pair == nil && !m.creates && !m.Internal:
+		return nil, fmt.Errorf("%s: nothing in the request names the entity", name)
+	case m.to != nil && m.On == pb.Kind_CONVERSATION && m.to.Kind() != protoreflect.Uint64Kind:
+		return nil, fmt.Errorf("%s: %s must be a uint64", name, m.to.Name())
+	case m.to != nil && m.On == pb.Kind_USER && m.to.Kind() != protoreflect.StringKind:
+		return nil, fmt.Errorf("%s: %s must be a string", name, m.to.Name())
+	}
+	return m, nil
+}
+
+// NewCall addresses a client's request to the entity that must run it. It
+// refuses what names no entity and what only entities may call.
+func (r *Registry) NewCall(m *Method, caller Caller, req proto.Message) (*Call, *Error) {
+	if m.Internal {
+		return nil, Errorf(Unsupported, "there is no method %s", m.Name)
+	}
+	c := &Call{Method: m, Caller: caller, Req: req}
+	if q, ok := req.(interface{ GetRequestId() string }); ok && !m.ReadOnly() {
+		c.RequestID = q.GetRequestId()
+		if c.RequestID != "" && !ValidRequestID(c.RequestID) {
+			return nil, Errorf(Invalid, "request_id must be at most 64 bytes and have no zero byte")
+		}
+	}
+	to, err := m.target(c)
+	c.To = to
+	return c, err
+}
+
+// target returns the entity that must run c.
+func (m *Method) target(c *Call) (Ref, *Error) {
+	t := c.Caller.Tenant
+	switch {
+	case m.creates && c.RequestID == "":
+		return Ref{}, Errorf(Invalid, "%s needs a request_id: what it creates is named by it", m.Name)
+	case m.creates:
+		return Ref{t, m.On, CreatedNumber(t, c.Caller.User, c.Caller.Device, c.RequestID)}, nil
+	case m.pair != nil:
+		other := c.Req.ProtoReflect().Get(m.pair).String()
+		if !ValidUserID(other) {
+			return Ref{}, Errorf(Invalid, "%s is not a user id", m.pair.Name())
+		}
+		return Ref{t, m.On, DirectNumber(t, c.Caller.User, other)}, nil
+	case m.to == nil:
+		return c.Caller.Ref(), nil
+	case m.On == pb.Kind_USER:
+		other := c.Req.ProtoReflect().Get(m.to).String()
+		if !ValidUserID(other) {
+			return Ref{}, Errorf(Invalid, "%s is not a user id", m.to.Name())
+		}
+		return User(t, other), nil
+	default:
+		id := c.Req.ProtoReflect().Get(m.to).Uint()
+		if id == 0 || id >= 1<<NumberBits {
+			return Ref{}, Errorf(Invalid, "%s must be a number from 1 to 2^%d - 1", m.to.Name(), NumberBits)
+		}
+		return Ref{t, m.On, id}, nil
+	}
+}

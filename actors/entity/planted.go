@@ -1,0 +1,76 @@
+package entity
+
+// A Bug is planted in the real code by a test, which must then go red. The
+// zero Bug is none: production never sets another.
+type Bug uint8
+
+// The bugs. Each is one line at the place where somebody could write it.
+const (
+	NoBug              Bug = iota
+	ReplyBeforeSync        // a reply is released before its commit is durable
+	RefusalBeforeSync      // so is a refusal
+	RepeatBeforeSync       // so is the repeat of a request that is still on its way
+	UndurableQuery         // queries read what is written, not what is durable
+	UndurablePosition      // positions do
+	PassivatePending       // an entity is put away while some of its writes are pending
+	OutboxNotResumed       // a restarted node delivers no tells of before
+	SeqReused              // a restarted entity starts one seq too low
+	ForgetRequests         // a restarted entity knows no request ids
+	RevokedBodyStays       // Rewrite leaves the old body in its row
+	TellRemoved            // an event reaches a member who has been removed
+	bugs
+)
+
+var bugNames = [bugs]string{
+	"none", "reply-before-sync", "refusal-before-sync", "repeat-before-sync", "undurable-query",
+	"undurable-position", "passivate-pending", "outbox-not-resumed", "seq-reused", "requests-forgotten",
+	"revoked-body-stays", "tell-removed",
+}
+
+func (b Bug) String() string { return bugNames[b] }
+
+// Bugs lists every bug that can be planted.
+func Bugs() []Bug {
+	all := make([]Bug, 0, bugs-1)
+	for b := NoBug + 1; b < bugs; b++ {
+		all = append(all, b)
+	}
+	return all
+}
+
+// Undurable is what two bugs read: the durable view under everything that the
+// entity has written. It is the mistake of answering from the actor.
+func (m *Memory) Undurable(view Snapshot) Snapshot {
+	u := &undurable{Snapshot: view, over: map[string]*slot{}}
+	for _, p := range m.pending {
+		u.over[p.key] = m.rows[p.key]
+	}
+	for seq, s := range m.events {
+		u.over[string(logKey(nil, m.ref, seq))] = s
+	}
+	return u
+}
+
+type undurable struct {
+	Snapshot
+	over map[string]*slot
+}
+
+func (u *undurable) Get(key []byte) ([]byte, bool, error) {
+	if s := u.over[string(key)]; s != nil {
+		return s.val, s.val != nil, nil
+	}
+	return u.Snapshot.Get(key)
+}
+
+func (u *undurable) Scan(lower, upper []byte, reverse bool, yield func(key, val []byte) bool) error {
+	over := map[string]*slot{}
+	for k, s := range u.over {
+		if inRange(k, lower, upper) {
+			over[k] = s
+		}
+	}
+	m := Memory{rows: map[string]*slot{}, reader: u.Snapshot}
+	m.scanUnder(lower, upper, reverse, over, func(key []byte, s *slot) bool { return yield(key, s.val) })
+	return nil
+}

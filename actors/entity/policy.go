@@ -1,0 +1,277 @@
+package entity
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Unlimited, as a window, means that it never closes. 0 means that it never
+// opens.
+const Unlimited time.Duration = -1
+
+const day = 24 * time.Hour
+
+// A Policy is the numbers of a tenant: what differs between messengers that are
+// otherwise one program. Its values come from a profile (profiles.go) and from
+// the keys that the tenant's configuration overrides; nothing in a feature or a
+// door is a limit of its own. A Policy is made once, validated, and never
+// changed, so it is shared by pointer.
+//
+// Each field says its unit, its usual value and where that comes from: an id of
+// features.md, a section of reliability.md, or our choice and the reason. Bounds
+// are in policyBounds.
+type Policy struct {
+	// Name is the profile that the policy began as. A profile may have bounds of
+	// its own, which overriding keys cannot leave.
+	Name string `koanf:"-"`
+
+	// CreateUsers lets a valid token of a subject that nobody has seen yet make
+	// the user. Usually true: until there is sign-up (ACC-1) it is the only way.
+	CreateUsers bool `koanf:"create_users"`
+
+	// RequestWindow is how long the result of a request id is remembered. 24 h
+	// (EDG-4), and never less: a phone may be without a network for a day.
+	RequestWindow time.Duration `koanf:"request_window"`
+	// RecoveryWindow is how long a log keeps changes (joins, edits, pins), and so
+	// for how long a client can be away and recover without starting again. 30 d.
+	RecoveryWindow time.Duration `koanf:"recovery_window"`
+
+	// StepReads, StepWrites and StepTells bound one Step, in rows and tells.
+	// 10,000, 4,000 and 1,000: a Step that touches every member of the largest
+	// small group (500) twice is within them, and one that walks a table is not.
+	// 10,000 cold reads take about 0.2 s, in which its entity answers nobody.
+	StepReads  int `koanf:"step_reads"`
+	StepWrites int `koanf:"step_writes"`
+	StepTells  int `koanf:"step_tells"`
+
+	// MaxTextBytes bounds a text in bytes of UTF-8; 0: MaxTextUTF16 alone counts.
+	// 5 KiB for easemob (MSG-2).
+	MaxTextBytes int `koanf:"max_text_bytes"`
+	// MaxTextUTF16 bounds a text in UTF-16 units, as clients count; 0:
+	// MaxTextBytes alone counts. 4,096 (MSG-2).
+	MaxTextUTF16 int `koanf:"max_text_utf16"`
+	// MaxCaptionUTF16 bounds the caption of a medium, in UTF-16 units. 1,024
+	// (MSG-2).
+	MaxCaptionUTF16 int `koanf:"max_caption_utf16"`
+	// MaxEntities bounds the marked parts of a text. 100 (MSG-2).
+	MaxEntities int `koanf:"max_entities"`
+	// MaxMentions bounds those of them that mention somebody. 50 (MSG-2).
+	MaxMentions int `koanf:"max_mentions"`
+	// MaxContentBytes bounds a whole message of any type, encoded. 24 KiB: the
+	// longest text with 100 entities fits, and its JSON stays within a frame of
+	// 64 KiB (EDG-1).
+	MaxContentBytes int `koanf:"max_content_bytes"`
+
+	// RevokeWindowDirect is how long after sending a message the author can
+	// revoke it (gone for all) in a direct conversation, by the server's clock.
+	// Where a profile has both a recall and a delete-for-all, the longer of the
+	// two: both leave nothing of the message (features.md §0.1, DEL-1, DEL-4).
+	RevokeWindowDirect time.Duration `koanf:"revoke_window_direct"`
+	// RevokeWindowGroup is the same in a group (DEL-1, DEL-3). Admins of a group
+	// can revoke at any time, in every profile.
+	RevokeWindowGroup time.Duration `koanf:"revoke_window_group"`
+	// RevokeDirectByEither lets both people of a direct conversation revoke, each
+	// also what the other wrote (DEL-4).
+	RevokeDirectByEither bool `koanf:"revoke_direct_by_either"`
+	// EditWindow is how long after sending a message its author can edit it.
+	// 48 h (DEL-7).
+	EditWindow time.Duration `koanf:"edit_window"`
+
+	// MaxGroupMembers bounds the people in a group. 500: beyond it a conversation
+	// is a large one, whose events go to those who watch, and which comes later.
+	MaxGroupMembers int `koanf:"max_group_members"`
+	// MaxInvites bounds the people invited by one call. 100: each costs a row and
+	// a tell, and a person picks no more at a time.
+	MaxInvites int `koanf:"max_invites"`
+	// MaxNameChars bounds the name of a group, in code points. 128 (GRP-1).
+	MaxNameChars int `koanf:"max_name_chars"`
+	// MaxAnnouncementChars bounds its announcement, in code points. 512 (GRP-1).
+	MaxAnnouncementChars int `koanf:"max_announcement_chars"`
+
+	// HistoryPage bounds the messages in one page of history. 100.
+	HistoryPage int `koanf:"history_page"`
+	// PageItems bounds the items in one page of any other list (members,
+	// devices, dialogs). 200: at about 150 bytes of JSON each, 30 KB.
+	PageItems int `koanf:"page_items"`
+
+	// MaxChannels bounds the recoverable channels of a session. 200: an SDK sends
+	// each with its position when it connects, about 70 bytes of JSON.
+	MaxChannels int `koanf:"max_channels"`
+	// MaxSessions bounds the connected sessions of a user; the oldest makes room.
+	// 16: four platforms with four devices each (DEV-2).
+	MaxSessions int `koanf:"max_sessions"`
+	// MaxDevices bounds the devices that a user's list remembers. 32.
+	MaxDevices int `koanf:"max_devices"`
+
+	// OutQueueBytes bounds what waits for a connection whose socket is full, in
+	// bytes. 256 KiB: half of EDG-8's, which is for every connection of a user;
+	// beyond it signals are dropped, then the connection, which recovers.
+	OutQueueBytes int `koanf:"out_queue_bytes"`
+	// RequestsPerMinute and RequestBurst bound a session's requests by a token
+	// bucket; 0 per minute: no bound. 1,200 with a burst of 120: 20 per second as
+	// reliability.md §4.1 has it for sending, and EDG-8's burst.
+	RequestsPerMinute int `koanf:"requests_per_minute"`
+	RequestBurst      int `koanf:"request_burst"`
+
+	// PingEvery is how often the server pings. 25 s: the default of the SDKs, and
+	// with PongTimeout a silent drop is known long before EDG-3's 95 s.
+	PingEvery time.Duration `koanf:"ping_every"`
+	// PongTimeout is how long the answer to a ping may take. 10 s.
+	PongTimeout time.Duration `koanf:"pong_timeout"`
+	// AuthTimeout is how long a connection may live without a valid token. 5 s
+	// (reliability.md §4.1).
+	AuthTimeout time.Duration `koanf:"auth_timeout"`
+
+	// TokenLeeway is how much the clock of whoever issues tokens may differ from
+	// ours. 30 s: NTP is far better, and a phone's clock is not asked.
+	TokenLeeway time.Duration `koanf:"token_leeway"`
+	// TokenMaxLife bounds how far in the future a token may expire. 30 d: a
+	// stolen token is good for no longer. Prefer hours, with refresh.
+	TokenMaxLife time.Duration `koanf:"token_max_life"`
+}
+
+// Profile returns the policy of a built-in profile, or false.
+func Profile(name string) (Policy, bool) {
+	for _, p := range profiles() {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return Policy{}, false
+}
+
+// ProfileNames returns the names of the built-in profiles.
+func ProfileNames() []string {
+	var names []string
+	for _, p := range profiles() {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// Validate returns a sentence for every value that is out of its bounds, joined.
+func (p Policy) Validate() error {
+	var errs []error
+	for _, b := range p.bounds() {
+		if err := b.check(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if p.MaxTextBytes == 0 && p.MaxTextUTF16 == 0 {
+		errs = append(errs, errors.New("max_text_bytes and max_text_utf16 are both 0; at least one must bound a text"))
+	}
+	if p.RequestsPerMinute > 0 && p.RequestBurst < 1 {
+		errs = append(errs, errors.New("request_burst is 0; with requests_per_minute set it must be at least 1"))
+	}
+	return errors.Join(append(errs, p.validateProfile()...)...)
+}
+
+// validateProfile checks what only some profiles promise.
+func (p Policy) validateProfile() []error {
+	var errs []error
+	switch p.Name {
+	case "chatters":
+		// Its users were told "at least 48 hours", "either side" and "without any
+		// time limits" (DEL-3, DEL-4).
+		if p.RevokeWindowGroup != Unlimited && p.RevokeWindowGroup < 2*day {
+			errs = append(errs, fmt.Errorf("revoke_window_group is %v; profile chatters promises at least 48h", p.RevokeWindowGroup))
+		}
+		if p.RevokeWindowDirect != Unlimited || !p.RevokeDirectByEither {
+			errs = append(errs, errors.New("profile chatters promises that either side can revoke in a direct conversation at any time: "+
+				"revoke_window_direct must be unlimited and revoke_direct_by_either true"))
+		}
+	case "easemob":
+		// Recall can be set up to 7 days (features.md §0.1).
+		windows := []bound{
+			{"revoke_window_direct", p.RevokeWindowDirect, 0, 7 * day, false},
+			{"revoke_window_group", p.RevokeWindowGroup, 0, 7 * day, false},
+		}
+		for _, b := range windows {
+			if err := b.check(); err != nil {
+				errs = append(errs, fmt.Errorf("profile easemob: %w", err))
+			}
+		}
+	}
+	return errs
+}
+
+// A bound is a key with its value and what the value may be. Value, floor and
+// ceiling are all durations, or all numbers kept as such.
+type bound struct {
+	key            string
+	value          time.Duration
+	floor, ceiling time.Duration
+	count          bool // they are numbers
+}
+
+func (b bound) check() error {
+	if b.value >= b.floor && b.value <= b.ceiling {
+		return nil
+	}
+	if b.count {
+		return fmt.Errorf("%s is %d; it must be from %d to %d", b.key, b.value, b.floor, b.ceiling)
+	}
+	return fmt.Errorf("%s is %s; it must be from %s to %s", b.key, spell(b.value), spell(b.floor), spell(b.ceiling))
+}
+
+// spell writes a duration as a configuration does.
+func spell(d time.Duration) string {
+	if d == Unlimited {
+		return "unlimited"
+	}
+	return d.String()
+}
+
+// bounds is the table of floors and ceilings that hold in every profile. A floor
+// keeps a promise of the protocol, a ceiling keeps the server's memory and the
+// other tenants safe from a typing error.
+func (p Policy) bounds() []bound {
+	const century = 100 * 365 * day
+	span := func(key string, v, floor, ceiling time.Duration) bound { return bound{key, v, floor, ceiling, false} }
+	window := func(key string, v time.Duration) bound {
+		if v == Unlimited {
+			return span(key, v, v, v)
+		}
+		return span(key, v, 0, century)
+	}
+	count := func(key string, v, floor, ceiling int) bound {
+		return bound{key, time.Duration(v), time.Duration(floor), time.Duration(ceiling), true}
+	}
+	return []bound{
+		span("request_window", p.RequestWindow, day, 30*day),
+		span("recovery_window", p.RecoveryWindow, day, 366*day),
+		count("step_reads", p.StepReads, 1000, 1_000_000),
+		count("step_writes", p.StepWrites, 100, 100_000),
+		count("step_tells", p.StepTells, 100, 100_000),
+		count("max_text_bytes", p.MaxTextBytes, 0, 32<<10),
+		count("max_text_utf16", p.MaxTextUTF16, 0, 16<<10),
+		count("max_caption_utf16", p.MaxCaptionUTF16, 0, 16<<10),
+		count("max_entities", p.MaxEntities, 0, 1000),
+		count("max_mentions", p.MaxMentions, 0, 1000),
+		// The ceiling: 32 KiB of text escape to less than a frame's 64 KiB of JSON
+		// unless most of it are control characters, which nobody writes.
+		count("max_content_bytes", p.MaxContentBytes, 1<<10, 32<<10),
+		window("revoke_window_direct", p.RevokeWindowDirect),
+		window("revoke_window_group", p.RevokeWindowGroup),
+		window("edit_window", p.EditWindow),
+		count("max_group_members", p.MaxGroupMembers, 2, 500),
+		count("max_invites", p.MaxInvites, 1, 100),
+		count("max_name_chars", p.MaxNameChars, 1, 255),
+		count("max_announcement_chars", p.MaxAnnouncementChars, 0, 4096),
+		count("history_page", p.HistoryPage, 1, 1000),
+		count("page_items", p.PageItems, 1, 1000),
+		count("max_channels", p.MaxChannels, 1, 200),
+		count("max_sessions", p.MaxSessions, 1, 1000),
+		count("max_devices", p.MaxDevices, 1, 1000),
+		// The floor holds the largest frame and its header.
+		count("out_queue_bytes", p.OutQueueBytes, 64<<10, 16<<20),
+		count("requests_per_minute", p.RequestsPerMinute, 0, 10_000_000),
+		count("request_burst", p.RequestBurst, 0, 1_000_000),
+		span("ping_every", p.PingEvery, time.Second, 10*time.Minute),
+		span("pong_timeout", p.PongTimeout, time.Second, 5*time.Minute),
+		span("auth_timeout", p.AuthTimeout, time.Second, time.Minute),
+		span("token_leeway", p.TokenLeeway, 0, 5*time.Minute),
+		span("token_max_life", p.TokenMaxLife, time.Minute, 3660*day),
+	}
+}

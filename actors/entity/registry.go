@@ -1,0 +1,178 @@
+package entity
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"kith/actors/pb"
+)
+
+// protoPackage is where every method, event and table is declared.
+const protoPackage = "kith.v1"
+
+// A Registry holds every method, hook, event and table of a server. It does
+// not change once built, so it needs no lock.
+type Registry struct {
+	byName map[string]*Method
+	byReq  map[protoreflect.FullName]*Method
+	after  map[protoreflect.FullName][]func(*Tx, proto.Message) error
+	events *eventTypes
+	logs   map[pb.Kind]*LogRules
+}
+
+// New builds a Registry. It reports every disagreement between the features
+// and their .proto files: an rpc without a handler, a handler without an rpc,
+// a number used twice, a table that does not say whose data it holds.
+func New(features ...Feature) (*Registry, error) { return newRegistry(protoPackage, features) }
+
+func newRegistry(pkg protoreflect.FullName, features []Feature) (*Registry, error) {
+	r := &Registry{
+		byName: map[string]*Method{},
+		byReq:  map[protoreflect.FullName]*Method{},
+		after:  map[protoreflect.FullName][]func(*Tx, proto.Message) error{},
+		logs:   map[pb.Kind]*LogRules{},
+	}
+	var errs []error
+	errs = append(errs, r.addMethods(pkg, features)...)
+	errs = append(errs, r.addHooks(features)...)
+	errs = append(errs, r.addLogs(features)...)
+	events, err := newEventTypes()
+	r.events = events
+	return r, errors.Join(append(errs, err, checkTables())...)
+}
+
+func (r *Registry) addMethods(pkg protoreflect.FullName, features []Feature) (errs []error) {
+	rpcs := declared(pkg)
+	for _, f := range features {
+		for _, p := range f.Parts {
+			if p.command == nil && p.query == nil {
+				continue
+			}
+			in := p.in.ProtoReflect().Descriptor()
+			rpc, ok := rpcs[in.FullName()]
+			if !ok {
+				errs = append(errs, fmt.Errorf("%s: no rpc takes %s", f.Name, in.Name()))
+				continue
+			}
+			delete(rpcs, in.FullName())
+			m, err := newMethod(f.Name, rpc, p)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			r.byName[m.Name], r.byReq[in.FullName()] = m, m
+		}
+	}
+	for req := range rpcs {
+		errs = append(errs, fmt.Errorf("the rpc that takes %s has no handler", req))
+	}
+	return errs
+}
+
+// addHooks adds hooks in the order in which features are listed, which is the
+// order they run in.
+func (r *Registry) addHooks(features []Feature) (errs []error) {
+	for _, f := range features {
+		for _, p := range f.Parts {
+			if p.before == nil && p.after == nil {
+				continue
+			}
+			name := p.in.ProtoReflect().Descriptor().FullName()
+			m := r.byReq[name]
+			switch {
+			case p.after != nil:
+				r.after[name] = append(r.after[name], p.after)
+			case m == nil || m.command == nil:
+				errs = append(errs, fmt.Errorf("%s: Before(%s): there is no such command", f.Name, name))
+			default:
+				m.before = append(m.before, p.before)
+			}
+		}
+	}
+	return errs
+}
+
+func (r *Registry) addLogs(features []Feature) (errs []error) {
+	for _, f := range features {
+		for _, p := range f.Parts {
+			if p.log == nil {
+				continue
+			}
+			if r.logs[p.kind] != nil {
+				errs = append(errs, fmt.Errorf("%s: the logs of %s have rules already", f.Name, p.kind))
+			}
+			r.logs[p.kind] = p.log
+		}
+	}
+	for _, m := range r.byName {
+		if r.logs[m.On] == nil {
+			errs = append(errs, fmt.Errorf("%s: the logs of %s have no rules", m.Name, m.On))
+		}
+	}
+	return errs
+}
+
+// declared returns every rpc of a proto package, by request type.
+func declared(pkg protoreflect.FullName) map[protoreflect.FullName]protoreflect.MethodDescriptor {
+	rpcs := map[protoreflect.FullName]protoreflect.MethodDescriptor{}
+	protoregistry.GlobalFiles.RangeFilesByPackage(pkg, func(f protoreflect.FileDescriptor) bool {
+		for i := range f.Services().Len() {
+			s := f.Services().Get(i)
+			for j := range s.Methods().Len() {
+				rpcs[s.Methods().Get(j).Input().FullName()] = s.Methods().Get(j)
+			}
+		}
+		return true
+	})
+	return rpcs
+}
+
+// checkTables reports tables whose number is used twice or whose data class
+// is not complete.
+func checkTables() error {
+	var errs []error
+	owner := map[uint32]protoreflect.FullName{}
+	protoregistry.GlobalTypes.RangeMessages(func(mt protoreflect.MessageType) bool {
+		d := mt.Descriptor()
+		t := tableOf(d)
+		if t == nil {
+			return true
+		}
+		if old := owner[t.Number]; old != "" || t.Number == 0 {
+			errs = append(errs, fmt.Errorf("table number %#x of %s is taken by %q", t.Number, d.FullName(), old))
+		}
+		owner[t.Number] = d.FullName()
+		if t.Whose == "" || t.Purpose == "" || t.Retention == "" || t.Export == "" || t.Erase == pb.Erase_ERASE_UNSPECIFIED {
+			errs = append(errs, fmt.Errorf("table %s does not say whose data it holds, why, how long, and how it is exported and erased", d.FullName()))
+		}
+		return true
+	})
+	return errors.Join(errs...)
+}
+
+// tableOf returns the (table) option of a message, or nil.
+func tableOf(d protoreflect.MessageDescriptor) *pb.Table {
+	if d.Options() == nil || !proto.HasExtension(d.Options(), pb.E_Table) {
+		return nil
+	}
+	return proto.GetExtension(d.Options(), pb.E_Table).(*pb.Table)
+}
+
+// ByName returns the method with a name such as "Reactions.React", or nil.
+func (r *Registry) ByName(name string) *Method { return r.byName[name] }
+
+// Methods returns every method, by name.
+func (r *Registry) Methods() []*Method {
+	all := make([]*Method, 0, len(r.byName))
+	for _, m := range r.byName {
+		all = append(all, m)
+	}
+	slices.SortFunc(all, func(a, b *Method) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}

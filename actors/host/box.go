@@ -1,0 +1,157 @@
+package host
+
+import (
+	"sync/atomic"
+	"time"
+
+	"kith/actors/entity"
+)
+
+// A Box is one live entity: its memory and its place in the queue.
+type Box struct {
+	core   *Core
+	memory *entity.Memory // belongs to whoever has the turn
+
+	// Handle is the scheduler's own: a PID, a queue.
+	Handle any
+
+	durable atomic.Uint64 // the version up to which writes are durable
+
+	// Guarded by the shard's mu.
+	queued int           // jobs sent and not yet run
+	used   time.Duration // when it last ran, by Clock.Elapsed
+}
+
+// Ref names the entity.
+func (b *Box) Ref() entity.Ref { return b.memory.Ref() }
+
+// A Job is one turn of an entity: a call, a tell to hear, or a tell to forget.
+type Job struct {
+	call   *entity.Call
+	done   func(entity.Result)
+	tell   *entity.Tell
+	forget bool
+}
+
+// IsTell reports whether the job delivers a tell. A scheduler may deliver such
+// a job late, or twice in a row; the entity hears it once.
+func (j *Job) IsTell() bool { return j.tell != nil && !j.forget }
+
+// Run gives the entity its turn. The scheduler calls it, once for each job.
+func (b *Box) Run(j *Job) {
+	c := b.core
+	b.memory.Durable(b.durable.Load())
+	ref := b.Ref()
+	turn := entity.Turn{Now: c.Clock.Now(), Policy: c.policies[ref.Tenant], Hold: c.watch.held.Load()}
+	var out entity.Outcome
+	switch {
+	case j.forget:
+		out = b.memory.ForgetHeard(c.Registry, j.tell, turn)
+	case j.tell != nil:
+		out = b.memory.Hear(c.Registry, j.tell, turn)
+	default:
+		out = b.memory.Step(c.Registry, j.call, turn)
+	}
+	c.note(j, &out)
+	if out.Fault != nil {
+		c.Fatal(out.Fault)
+		return
+	}
+	c.enqueue(b, item{box: b, job: j, out: out})
+}
+
+// enqueue puts an outcome into its shard's queue, and the entity away if there
+// is none.
+func (c *Core) enqueue(b *Box, it item) {
+	if c.early(&it) {
+		it.job.done(entity.Result{Reply: it.out.Reply, Err: it.out.Err})
+		it.job.done = nil
+	}
+	shardOf := b.Ref().Shard()
+	s := &c.shards[shardOf]
+	s.mu.Lock()
+	s.queue = append(s.queue, it)
+	b.queued--
+	b.used = c.Clock.Elapsed()
+	if b.queued == 0 && b.memory.Empty() {
+		c.putAway(s, b)
+	}
+	s.mu.Unlock()
+	c.wake(shardOf)
+}
+
+// wake says that a shard's queue is not empty.
+func (c *Core) wake(shard uint16) {
+	if c.dirty.Or(1<<shard)&(1<<shard) == 0 {
+		c.Scheduler.Wake()
+	}
+}
+
+// early is where three bugs can be planted: an answer that does not wait for
+// the fsync.
+func (c *Core) early(it *item) bool {
+	switch {
+	case c.Planted == entity.NoBug || it.job == nil || it.job.done == nil:
+		return false
+	case it.out.Err != nil:
+		return c.Planted == entity.RefusalBeforeSync
+	case it.out.Repeat:
+		return c.Planted == entity.RepeatBeforeSync
+	default:
+		return c.Planted == entity.ReplyBeforeSync
+	}
+}
+
+// putAway forgets an entity that has nothing queued and nothing pending. s.mu
+// is held.
+func (c *Core) putAway(s *shard, b *Box) {
+	delete(s.boxes, b.Ref())
+	c.Scheduler.Stop(b)
+	c.metrics.entities.Dec()
+}
+
+// Sweep puts away the entities that have been idle, and looks at the clock.
+// The scheduler calls it every second or so.
+func (c *Core) Sweep() {
+	if jump := c.watch.look(c.Clock); jump != 0 {
+		c.Log.Error("the clock has jumped; retention waits until the server is restarted with the clock accepted", "jump", jump)
+	}
+	now := c.Clock.Elapsed()
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		for _, b := range s.boxes {
+			if b.queued > 0 || now-b.used < c.IdleAfter {
+				continue
+			}
+			// With no job queued nobody has the turn.
+			if b.memory.Durable(b.durable.Load()); b.memory.Pending() && c.Planted != entity.PassivatePending {
+				continue
+			}
+			c.putAway(s, b)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// note logs and counts what a Step should not have done.
+func (c *Core) note(j *Job, out *entity.Outcome) {
+	if out.Panic == "" && out.Bound == "" && out.Fault == nil {
+		return
+	}
+	method := "a tell that was forgotten"
+	switch {
+	case j.call != nil:
+		method = j.call.Method.Name
+	case j.tell != nil && j.tell.Call.Method != nil:
+		method = j.tell.Call.Method.Name
+	}
+	switch {
+	case out.Panic != "":
+		c.metrics.panics.Inc()
+		c.Log.Error("a method panicked", "method", method, "panic", out.Panic)
+	case out.Bound != "":
+		c.metrics.bounds.Inc()
+		c.Log.Error("a step was too large", "method", method, "of", out.Bound)
+	}
+}

@@ -1,0 +1,96 @@
+package host
+
+import (
+	"math/bits"
+
+	"kith/actors/entity"
+)
+
+// An item is one outcome on its way through the commit queue.
+type item struct {
+	box *Box // nil: nobody's turn, only writes
+	job *Job
+	out entity.Outcome
+
+	gone *entity.Tell // this write takes the tell out of the outbox
+}
+
+// A Group is the outcomes that become durable together.
+type Group struct {
+	items  []item
+	writes []entity.Write
+}
+
+// Take takes what the queues hold, shard by shard in Step order, or nil. One
+// goroutine takes and syncs.
+func (c *Core) Take() *Group {
+	dirty := c.dirty.Swap(0)
+	if dirty == 0 {
+		return nil
+	}
+	g := &Group{}
+	for ; dirty != 0; dirty &= dirty - 1 {
+		s := &c.shards[bits.TrailingZeros64(dirty)]
+		s.mu.Lock()
+		if g.items == nil {
+			g.items, s.queue = s.queue, nil
+		} else {
+			g.items = append(g.items, s.queue...)
+			clear(s.queue)
+			s.queue = s.queue[:0]
+		}
+		s.mu.Unlock()
+	}
+	return g
+}
+
+// Sync stamps a group and makes it durable. A group without a write needs no
+// sync: everything before it is durable already.
+func (c *Core) Sync(g *Group) error {
+	stamp := c.stamp + 1
+	for i := range g.items {
+		out := &g.items[i].out
+		for j := range out.Writes {
+			if out.Writes[j].Stamped {
+				entity.PutStamp(out.Writes[j].Val, stamp)
+			}
+		}
+		for _, e := range out.Events {
+			e.Stamp = stamp
+		}
+		g.writes = append(g.writes, out.Writes...)
+	}
+	if len(g.writes) == 0 {
+		return nil
+	}
+	c.stamp = stamp
+	g.writes = append(g.writes, entity.StampRow(stamp, c.Clock.Now()))
+	c.metrics.groups.Observe(float64(len(g.items)))
+	return c.Storage.Commit(g.writes)
+}
+
+// Release lets the world know of a durable group, in Step order: replies, then
+// events, then tells. Groups are released in the order in which they were
+// taken, by one goroutine.
+func (c *Core) Release(g *Group) {
+	for i := range g.items {
+		it := &g.items[i]
+		if it.box != nil {
+			it.box.durable.Store(it.out.Version)
+		}
+		if it.job != nil && it.job.done != nil {
+			it.job.done(entity.Result{Reply: it.out.Reply, Err: it.out.Err})
+		}
+		for _, e := range it.out.Events {
+			c.Listener.Published(e)
+		}
+		for _, e := range it.out.Signals {
+			c.Listener.Published(e)
+		}
+		c.outbox.released(it)
+		if it.box != nil {
+			c.unreleased.Add(-1)
+		}
+	}
+	c.Listener.Released()
+}

@@ -1,0 +1,207 @@
+package host
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"kith/actors/entity"
+)
+
+// An outbox delivers tells whose rows are durable: in order and one at a time
+// for each pair of entities, so that a receiver needs to remember one number.
+type outbox struct {
+	core *Core
+
+	mu    sync.Mutex // guards pairs
+	pairs map[pair]*pairQueue
+}
+
+type pair struct{ from, to entity.Ref }
+
+// A pairQueue is what one entity has still to tell another. The first tell is
+// on its way.
+type pairQueue struct {
+	tells []*entity.Tell
+	tries int // of the first that panicked
+}
+
+const (
+	// maxTries is how often a tell that panics is tried before it is parked.
+	maxTries = 5
+	// retryAfter is the first wait before a tell is tried again; each next
+	// wait is twice as long.
+	retryAfter = 100 * time.Millisecond
+)
+
+func pairOf(t *entity.Tell) pair { return pair{t.From, t.Call.To} }
+
+// resume finds the tells that were pending when the node stopped.
+func (c *Core) resume(view entity.Reader) error {
+	if c.Planted == entity.OutboxNotResumed {
+		return nil
+	}
+	for shard := range uint16(entity.Shards) {
+		err := c.Registry.Outbox(view, shard, func(t *entity.Tell) bool {
+			c.outbox.add(t)
+			return true
+		})
+		if err != nil {
+			return fmt.Errorf("read the outbox of shard %d: %w", shard, err)
+		}
+	}
+	return nil
+}
+
+// add queues a tell, and sends it if nothing is before it.
+func (o *outbox) add(t *entity.Tell) {
+	o.mu.Lock()
+	if o.pairs == nil {
+		o.pairs = map[pair]*pairQueue{}
+	}
+	q := o.pairs[pairOf(t)]
+	if q == nil {
+		q = &pairQueue{}
+		o.pairs[pairOf(t)] = q
+	}
+	q.tells = append(q.tells, t)
+	first := len(q.tells) == 1
+	o.mu.Unlock()
+	o.core.metrics.tells.Inc()
+	if first {
+		o.deliver(t)
+	}
+}
+
+// deliver sends a tell to its receiver, or parks what nobody could run.
+func (o *outbox) deliver(t *entity.Tell) {
+	switch {
+	case t.Call.Method == nil:
+		o.park(t, "this server does not know the method, or cannot read the request")
+	case o.core.policies[t.Call.To.Tenant] == nil:
+		o.park(t, "the tenant is not configured")
+	default:
+		o.core.post(t.Call.To, &Job{tell: t}, 0)
+	}
+}
+
+// released goes on with the tells of an outcome that is now durable.
+func (o *outbox) released(it *item) {
+	for _, t := range it.out.Tells {
+		o.add(t)
+	}
+	switch {
+	case it.gone != nil:
+		o.next(it.gone)
+	case it.job == nil || !it.job.IsTell():
+	case it.out.Panic != "":
+		o.again(it.job.tell, it.out.Err.Msg)
+	case it.out.Err != nil && it.out.Err.Code == entity.Overloaded:
+		o.core.Scheduler.After(retryAfter, func() { o.deliver(it.job.tell) })
+	default:
+		o.leave(it.job.tell, it.job.tell.Done())
+	}
+}
+
+// again tries a tell that panicked some more, then parks it.
+func (o *outbox) again(t *entity.Tell, reason string) {
+	o.mu.Lock()
+	q := o.pairs[pairOf(t)]
+	if q == nil || q.tells[0] != t {
+		o.mu.Unlock()
+		return // A copy that came late: the tell is done.
+	}
+	q.tries++
+	tries := q.tries
+	o.mu.Unlock()
+	if tries >= maxTries {
+		o.park(t, reason)
+		return
+	}
+	o.core.Scheduler.After(retryAfter<<tries, func() { o.deliver(t) })
+}
+
+func (o *outbox) park(t *entity.Tell, reason string) {
+	o.core.metrics.parked.Inc()
+	o.core.Log.Error("a tell was parked among the dead letters", "reason", reason)
+	o.leave(t, t.Park(reason, o.core.Clock.Now()))
+}
+
+// leave takes a tell out of the outbox. Nobody's Step reads its row, so the
+// write needs no turn.
+func (o *outbox) leave(t *entity.Tell, writes []entity.Write) {
+	o.mu.Lock()
+	q := o.pairs[pairOf(t)]
+	current := q != nil && q.tells[0].Number == t.Number
+	o.mu.Unlock()
+	if !current {
+		return // A copy that came late: the tell has left already.
+	}
+	shardOf := t.From.Shard()
+	s := &o.core.shards[shardOf]
+	s.mu.Lock()
+	s.queue = append(s.queue, item{gone: t, out: entity.Outcome{Writes: writes}})
+	s.mu.Unlock()
+	o.core.wake(shardOf)
+}
+
+// next goes on after a tell has durably left: the receiver may forget it,
+// unless the next one will overwrite that memory anyway.
+func (o *outbox) next(gone *entity.Tell) {
+	o.mu.Lock()
+	q := o.pairs[pairOf(gone)]
+	if q == nil || q.tells[0].Number != gone.Number {
+		o.mu.Unlock()
+		return
+	}
+	q.tells, q.tries = q.tells[1:], 0
+	var following *entity.Tell
+	if len(q.tells) > 0 {
+		following = q.tells[0]
+	} else {
+		delete(o.pairs, pairOf(gone))
+	}
+	o.mu.Unlock()
+	o.core.metrics.tells.Dec()
+	if following != nil {
+		o.deliver(following)
+		return
+	}
+	if o.core.policies[gone.Call.To.Tenant] != nil {
+		o.core.post(gone.Call.To, &Job{tell: gone, forget: true}, 0)
+	}
+}
+
+// PendingTells counts the tells that are not known to have been heard.
+func (c *Core) PendingTells() int {
+	c.outbox.mu.Lock()
+	defer c.outbox.mu.Unlock()
+	n := 0
+	for _, q := range c.outbox.pairs {
+		n += len(q.tells)
+	}
+	return n
+}
+
+// ReplayDeadLetters takes every parked tell back into the outbox and delivers
+// it again, in the order in which it was sent. It returns how many there were.
+func (c *Core) ReplayDeadLetters() (int, error) {
+	view := c.Storage.Snapshot()
+	defer view.Close()
+	n := 0
+	for shard := range uint16(entity.Shards) {
+		err := c.Registry.DeadLetters(view, shard, func(t *entity.Tell) bool {
+			n++
+			s := &c.shards[shard]
+			s.mu.Lock()
+			s.queue = append(s.queue, item{out: entity.Outcome{Writes: t.Replay(), Tells: []*entity.Tell{t}}})
+			s.mu.Unlock()
+			c.wake(shard)
+			return true
+		})
+		if err != nil {
+			return n, fmt.Errorf("read the dead letters of shard %d: %w", shard, err)
+		}
+	}
+	return n, nil
+}
