@@ -38,6 +38,7 @@ type Position struct {
 	Ref   Ref
 	Head  uint64 // seq of the last event that the viewer may ever be shown; 0: none
 	Epoch string // a seq means something only together with the epoch it was seen in
+	Ended bool   // the viewer has left: no event after Head will be his
 	Err   *Error // NotFound: no such log, or the viewer may not know of it
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -150,32 +151,33 @@ func appendEvent(b []byte, seq uint64, h *header, body Message) ([]byte, error) 
 
 var errEventRow = errors.New("an event row is damaged or of a newer format")
 
-// parseEvent splits an event row.
-func parseEvent(seq uint64, val []byte) (h header, stamp uint64, body []byte, err error) {
+// parseEvent splits an event row, but for its stamp. A row has one encoding:
+// what appendEvent would not have written is damaged.
+func parseEvent(seq uint64, val []byte) (h header, body []byte, err error) {
 	if len(val) < 10 || val[0] != eventFormat {
-		return h, 0, nil, errEventRow
+		return h, nil, errEventRow
 	}
-	stamp = getStamp(val)
 	h.class = pb.Class(val[9])
 	rest := val[10:]
 	var fields [6]uint64
 	for i := range fields {
 		v, n := binary.Uvarint(rest)
-		if n <= 0 {
-			return h, 0, nil, errEventRow
+		if n <= 0 || n > 1 && rest[n-1] == 0 {
+			return h, nil, errEventRow
 		}
 		fields[i], rest = v, rest[n:]
 	}
-	if len(rest) < 8 || fields[2] > seq {
-		return h, 0, nil, errEventRow
+	distance := fields[2]
+	if len(rest) < 8 || distance == 0 || distance > seq || fields[0] > math.MaxUint32 || fields[4] > math.MaxUint32 {
+		return h, nil, errEventRow
 	}
-	h.number, h.ordinal, h.prev = uint32(fields[0]), fields[1], seq-fields[2]
+	h.number, h.ordinal, h.prev = uint32(fields[0]), fields[1], seq-distance
 	h.at, h.by, h.keyID = int64(fields[3]), uint32(fields[4]), fields[5]
 	h.origin = binary.LittleEndian.Uint64(rest)
-	return h, stamp, rest[8:], nil
+	return h, rest[8:], nil
 }
 
-// Bodyless names event types whose body the kernel itself makes.
+// hole makes the event that stands for a range which a viewer may not see.
 func (r *Registry) hole(ref Ref, from, through uint64) *Event {
 	body := &pb.Hole{From: from, Through: through}
 	return &Event{Ref: ref, Seq: through, Type: r.events.of(body), Body: body}

@@ -273,6 +273,7 @@ func (r *Registry) Position(rows Reader, ref Ref, viewer Caller, policy *Policy,
 		return Position{Ref: ref, Err: Errorf(NotFound, "there is no such log, or you may not read it")}
 	}
 	p.Head = reach.Last(v.Head().Seq)
+	p.Ended = reach.Intervals[len(reach.Intervals)-1].Through != 0
 	origin, _ := origins.Get(v, nil)
 	p.Epoch = strconv.FormatUint(incarnation, 36) + "." + strconv.FormatUint(origin.GetStamp(), 36)
 	return p
@@ -304,6 +305,9 @@ func (v *View) Visible(e *Event, reach Reach) *Event {
 	v.join(e, reach)
 	return e
 }
+
+// Hole stands for a range of the log that the viewer may not see.
+func (v *View) Hole(from, through uint64) *Event { return v.reg.hole(v.ref, from, through) }
 
 // Wire is the event as clients get it in replies.
 func (e *Event) Wire() *pb.Event {

@@ -21,8 +21,8 @@ type Memory struct {
 	version uint64 // Steps that wrote something
 	durable uint64 // the version up to which writes are durable
 
-	rows    map[string]*slot  // rows known, or known to be absent (val nil)
-	bytes   int               // of the keys and values in rows
+	rows    map[string]*slot // rows known, or known to be absent (val nil)
+	bytes   int              // of the keys and values in rows
 	pending []pendingRow     // rows of Steps that are not durable, oldest first
 	events  map[uint64]*slot // event rows that are not durable
 	logged  []pendingEvent

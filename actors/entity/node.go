@@ -72,6 +72,5 @@ func ReadTenants(rows Reader) (map[string]Tenant, error) {
 // and soon: it keeps old rows on the disk.
 type Snapshot interface {
 	Reader
-	Close()
+	Close() error
 }
-

@@ -6,18 +6,18 @@ type Bug uint8
 
 // The bugs. Each is one line at the place where somebody could write it.
 const (
-	NoBug              Bug = iota
-	ReplyBeforeSync        // a reply is released before its commit is durable
-	RefusalBeforeSync      // so is a refusal
-	RepeatBeforeSync       // so is the repeat of a request that is still on its way
-	UndurableQuery         // queries read what is written, not what is durable
-	UndurablePosition      // positions do
-	PassivatePending       // an entity is put away while some of its writes are pending
-	OutboxNotResumed       // a restarted node delivers no tells of before
-	SeqReused              // a restarted entity starts one seq too low
-	ForgetRequests         // a restarted entity knows no request ids
-	RevokedBodyStays       // Rewrite leaves the old body in its row
-	TellRemoved            // an event reaches a member who has been removed
+	NoBug             Bug = iota
+	ReplyBeforeSync       // a reply is released before its commit is durable
+	RefusalBeforeSync     // so is a refusal
+	RepeatBeforeSync      // so is the repeat of a request that is still on its way
+	UndurableQuery        // queries read what is written, not what is durable
+	UndurablePosition     // positions do
+	PassivatePending      // an entity is put away while some of its writes are pending
+	OutboxNotResumed      // a restarted node delivers no tells of before
+	SeqReused             // a restarted entity starts one seq too low
+	ForgetRequests        // a restarted entity knows no request ids
+	RevokedBodyStays      // Rewrite leaves the old body in its row
+	TellRemoved           // an event reaches a member who has been removed
 	bugs
 )
 

@@ -3,6 +3,7 @@ package entity
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -20,7 +21,7 @@ const day = 24 * time.Hour
 //
 // Each field says its unit, its usual value and where that comes from: an id of
 // features.md, a section of reliability.md, or our choice and the reason. Bounds
-// are in policyBounds.
+// are in the table bounds.
 type Policy struct {
 	// Name is the profile that the policy began as. A profile may have bounds of
 	// its own, which overriding keys cannot leave.
@@ -105,8 +106,9 @@ type Policy struct {
 	MaxDevices int `koanf:"max_devices"`
 
 	// OutQueueBytes bounds what waits for a connection whose socket is full, in
-	// bytes. 256 KiB: half of EDG-8's, which is for every connection of a user;
-	// beyond it signals are dropped, then the connection, which recovers.
+	// bytes; beyond it signals are dropped, then the connection, which recovers.
+	// 256 KiB, the largest page: with EDG-8's 1 MiB, 10,000 slow readers would
+	// hold 10 GB.
 	OutQueueBytes int `koanf:"out_queue_bytes"`
 	// RequestsPerMinute and RequestBurst bound a session's requests by a token
 	// bucket; 0 per minute: no bound. 1,200 with a burst of 120: 20 per second as
@@ -164,6 +166,9 @@ func (p Policy) Validate() error {
 	if p.RequestsPerMinute > 0 && p.RequestBurst < 1 {
 		errs = append(errs, errors.New("request_burst is 0; with requests_per_minute set it must be at least 1"))
 	}
+	if p.PongTimeout >= p.PingEvery {
+		errs = append(errs, fmt.Errorf("pong_timeout is %v; it must be less than ping_every (%v)", p.PongTimeout, p.PingEvery))
+	}
 	return errors.Join(append(errs, p.validateProfile()...)...)
 }
 
@@ -184,8 +189,8 @@ func (p Policy) validateProfile() []error {
 	case "easemob":
 		// Recall can be set up to 7 days (features.md §0.1).
 		windows := []bound{
-			{"revoke_window_direct", p.RevokeWindowDirect, 0, 7 * day, false},
-			{"revoke_window_group", p.RevokeWindowGroup, 0, 7 * day, false},
+			span("revoke_window_direct", p.RevokeWindowDirect, 0, 7*day),
+			span("revoke_window_group", p.RevokeWindowGroup, 0, 7*day),
 		}
 		for _, b := range windows {
 			if err := b.check(); err != nil {
@@ -196,54 +201,55 @@ func (p Policy) validateProfile() []error {
 	return errs
 }
 
-// A bound is a key with its value and what the value may be. Value, floor and
-// ceiling are all durations, or all numbers kept as such.
+// A bound is a key with its value and what the value may be.
 type bound struct {
-	key            string
-	value          time.Duration
-	floor, ceiling time.Duration
-	count          bool // they are numbers
+	key                   string
+	value, floor, ceiling int64
+	spell                 func(int64) string
 }
 
 func (b bound) check() error {
 	if b.value >= b.floor && b.value <= b.ceiling {
 		return nil
 	}
-	if b.count {
-		return fmt.Errorf("%s is %d; it must be from %d to %d", b.key, b.value, b.floor, b.ceiling)
-	}
-	return fmt.Errorf("%s is %s; it must be from %s to %s", b.key, spell(b.value), spell(b.floor), spell(b.ceiling))
+	return fmt.Errorf("%s is %s; it must be from %s to %s", b.key, b.spell(b.value), b.spell(b.floor), b.spell(b.ceiling))
 }
 
-// spell writes a duration as a configuration does.
-func spell(d time.Duration) string {
-	if d == Unlimited {
-		return "unlimited"
+// count bounds a number.
+func count(key string, v, floor, ceiling int) bound {
+	return bound{key, int64(v), int64(floor), int64(ceiling), func(n int64) string { return strconv.FormatInt(n, 10) }}
+}
+
+// span bounds a duration.
+func span(key string, v, floor, ceiling time.Duration) bound {
+	return bound{key, int64(v), int64(floor), int64(ceiling), func(n int64) string {
+		if time.Duration(n) == Unlimited {
+			return "unlimited"
+		}
+		return time.Duration(n).String()
+	}}
+}
+
+// window bounds a duration that may also be Unlimited.
+func window(key string, v time.Duration) bound {
+	const century = 100 * 365 * day
+	if v == Unlimited {
+		return span(key, v, v, v)
 	}
-	return d.String()
+	return span(key, v, 0, century)
 }
 
 // bounds is the table of floors and ceilings that hold in every profile. A floor
 // keeps a promise of the protocol, a ceiling keeps the server's memory and the
 // other tenants safe from a typing error.
 func (p Policy) bounds() []bound {
-	const century = 100 * 365 * day
-	span := func(key string, v, floor, ceiling time.Duration) bound { return bound{key, v, floor, ceiling, false} }
-	window := func(key string, v time.Duration) bound {
-		if v == Unlimited {
-			return span(key, v, v, v)
-		}
-		return span(key, v, 0, century)
-	}
-	count := func(key string, v, floor, ceiling int) bound {
-		return bound{key, time.Duration(v), time.Duration(floor), time.Duration(ceiling), true}
-	}
 	return []bound{
 		span("request_window", p.RequestWindow, day, 30*day),
 		span("recovery_window", p.RecoveryWindow, day, 366*day),
-		count("step_reads", p.StepReads, 1000, 1_000_000),
-		count("step_writes", p.StepWrites, 100, 100_000),
-		count("step_tells", p.StepTells, 100, 100_000),
+		// The floors let a Step touch each of 500 members, and tell each.
+		count("step_reads", p.StepReads, 2000, 1_000_000),
+		count("step_writes", p.StepWrites, 1000, 100_000),
+		count("step_tells", p.StepTells, 1000, 100_000),
 		count("max_text_bytes", p.MaxTextBytes, 0, 32<<10),
 		count("max_text_utf16", p.MaxTextUTF16, 0, 16<<10),
 		count("max_caption_utf16", p.MaxCaptionUTF16, 0, 16<<10),

@@ -72,6 +72,7 @@ func TestValuesOutOfBoundsAreRefusedWithTheirKey(t *testing.T) {
 		{"dev", func(p *Policy) { p.EditWindow = 0 }, ""},
 		{"dev", func(p *Policy) { p.MaxTextBytes, p.MaxTextUTF16 = 0, 0 }, "are both 0"},
 		{"dev", func(p *Policy) { p.RequestsPerMinute = 60 }, "request_burst is 0"},
+		{"dev", func(p *Policy) { p.PongTimeout = p.PingEvery }, "pong_timeout is 25s; it must be less than ping_every (25s)"},
 		{"kaliu", func(p *Policy) { p.RevokeWindowGroup = 0 }, ""},
 		{"chatters", func(p *Policy) { p.RevokeWindowGroup = 47 * time.Hour }, "promises at least 48h"},
 		{"chatters", func(p *Policy) { p.RevokeWindowGroup = Unlimited }, ""},

@@ -137,13 +137,7 @@ func (q *requests) remember(m *Memory, asked *requested, reply proto.Message, tu
 	var writes []Write
 	oldest := bucketOf(turn.Now.Add(-turn.Policy.RequestWindow))
 	if q.swept < oldest && !turn.Hold {
-		if q.swept > 0 || m.head.Seq > 0 {
-			writes = append(writes, Write{
-				Key: rowKey(nil, m.ref, requestedTable.num, nil),
-				End: rowKey(nil, m.ref, requestedTable.num, Key(nil).U32(oldest)),
-			})
-		}
-		q.swept = oldest
+		writes = q.sweep(m, oldest)
 	}
 	b, err := reply.(Message).MarshalVT()
 	if err != nil {
@@ -157,6 +151,35 @@ func (q *requests) remember(m *Memory, asked *requested, reply proto.Message, tu
 	}
 	key := Key(make([]byte, 0, 20)).U32(asked.bucket).U64(asked.key.user).U64(asked.key.hash)
 	return append(writes, Write{Key: rowKey(make([]byte, 0, 36), m.ref, requestedTable.num, key), Val: val})
+}
+
+// sweep drops the buckets below oldest in one range, if there is a row in them.
+func (q *requests) sweep(m *Memory, oldest uint32) []Write {
+	from := q.swept // Below it everything is gone, or its deletion is pending.
+	q.swept = oldest
+	found := false
+	for k, r := range q.known {
+		if r.bucket < oldest {
+			found = found || r.version > m.durable
+			delete(q.known, k)
+		}
+	}
+	lower := rowKey(nil, m.ref, requestedTable.num, nil)
+	upper := rowKey(nil, m.ref, requestedTable.num, Key(nil).U32(oldest))
+	if !found && m.head.Seq > 0 {
+		unswept := rowKey(nil, m.ref, requestedTable.num, Key(nil).U32(from))
+		err := m.view().Scan(unswept, upper, false, func([]byte, []byte) bool {
+			found = true
+			return false
+		})
+		if err != nil {
+			panic(fault{err})
+		}
+	}
+	if !found {
+		return nil
+	}
+	return []Write{{Key: lower, End: upper}}
 }
 
 // forget drops what can be read again.

@@ -26,7 +26,11 @@ type View struct {
 }
 
 // A Viewer is a *View or a *Tx: anything rows can be read through.
-type Viewer interface{ view() *View }
+type Viewer interface {
+	view() *View
+	Self() Ref
+	Caller() Caller
+}
 
 func (v *View) view() *View { return v }
 

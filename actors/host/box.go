@@ -37,6 +37,15 @@ type Job struct {
 // a job late, or twice in a row; the entity hears it once.
 func (j *Job) IsTell() bool { return j.tell != nil && !j.forget }
 
+// Call is the call that the job runs, or nil.
+func (j *Job) Call() *entity.Call { return j.call }
+
+// Tell is the tell that the job delivers or forgets, or nil.
+func (j *Job) Tell() *entity.Tell { return j.tell }
+
+// Again delivers a tell once more, as a network might.
+func (c *Core) Again(j *Job) { c.post(j.tell.Call.To, &Job{tell: j.tell}, 0) }
+
 // Run gives the entity its turn. The scheduler calls it, once for each job.
 func (b *Box) Run(j *Job) {
 	c := b.core
@@ -53,6 +62,9 @@ func (b *Box) Run(j *Job) {
 		out = b.memory.Step(c.Registry, j.call, turn)
 	}
 	c.note(j, &out)
+	if c.Observe != nil {
+		c.Observe(b, j, turn, &out)
+	}
 	if out.Fault != nil {
 		c.Fatal(out.Fault)
 		return

@@ -89,6 +89,11 @@ type Config struct {
 	// has jumped.
 	AcceptClock bool
 
+	// Observe, if set, sees every outcome as it is made, long before anybody
+	// else may: for the simulation, which compares it with its model's. Writes
+	// that need nobody's turn come without box and job.
+	Observe func(b *Box, j *Job, turn entity.Turn, out *entity.Outcome)
+
 	// Planted is for tests alone: a bug that they must find.
 	Planted entity.Bug
 }
@@ -143,7 +148,7 @@ func NewCore(cfg Config) (*Core, error) {
 		c.shards[i].boxes = map[entity.Ref]*Box{}
 	}
 	view := cfg.Storage.Snapshot()
-	defer view.Close()
+	defer c.giveBack(view)
 	stamp, at, err := entity.ReadStamp(view)
 	if err != nil {
 		return nil, fmt.Errorf("read the last commit: %w", err)
@@ -244,7 +249,14 @@ func (c *Core) post(ref entity.Ref, j *Job, bound int) bool {
 // openView lends the durable view to one Step.
 func (c *Core) openView() (entity.Reader, func()) {
 	view := c.Storage.Snapshot()
-	return view, view.Close
+	return view, func() { c.giveBack(view) }
+}
+
+// giveBack closes a view. That fails only when the store has.
+func (c *Core) giveBack(view entity.Snapshot) {
+	if err := view.Close(); err != nil {
+		c.Fatal(err)
+	}
 }
 
 // Idle reports whether every accepted call has been released.

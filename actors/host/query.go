@@ -8,7 +8,7 @@ import (
 func (c *Core) query(call *entity.Call, policy *entity.Policy, done func(entity.Result)) {
 	ok := c.Scheduler.Query(func() {
 		view := c.reader(call.To)
-		defer view.Close()
+		defer c.giveBack(view)
 		out := c.Registry.Query(view, call, entity.Turn{Now: c.Clock.Now(), Policy: policy})
 		c.note(&Job{call: call}, &out)
 		if out.Fault != nil {
@@ -41,7 +41,7 @@ func (c *Core) Positions(viewer entity.Caller, refs []entity.Ref, done func([]en
 		for i, ref := range refs {
 			view := c.positionReader(ref)
 			all[i] = c.Registry.Position(view, ref, viewer, policy, c.Storage.Incarnation())
-			view.Close()
+			c.giveBack(view)
 		}
 		done(all)
 	})
@@ -62,7 +62,7 @@ func (c *Core) Replay(viewer entity.Caller, ref entity.Ref, after uint64, limit 
 	ok := c.Scheduler.Query(func() {
 		view := c.reader(ref)
 		page := c.Registry.Replay(view, ref, viewer, policy, after, limit)
-		view.Close()
+		c.giveBack(view)
 		done(page)
 	})
 	if !ok {

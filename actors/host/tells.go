@@ -137,12 +137,19 @@ func (o *outbox) leave(t *entity.Tell, writes []entity.Write) {
 	if !current {
 		return // A copy that came late: the tell has left already.
 	}
-	shardOf := t.From.Shard()
-	s := &o.core.shards[shardOf]
+	o.core.enqueueWrites(t.From.Shard(), item{gone: t, out: entity.Outcome{Writes: writes}})
+}
+
+// enqueueWrites queues writes that need nobody's turn.
+func (c *Core) enqueueWrites(shardOf uint16, it item) {
+	if c.Observe != nil {
+		c.Observe(nil, nil, entity.Turn{}, &it.out)
+	}
+	s := &c.shards[shardOf]
 	s.mu.Lock()
-	s.queue = append(s.queue, item{gone: t, out: entity.Outcome{Writes: writes}})
+	s.queue = append(s.queue, it)
 	s.mu.Unlock()
-	o.core.wake(shardOf)
+	c.wake(shardOf)
 }
 
 // next goes on after a tell has durably left: the receiver may forget it,
@@ -187,16 +194,12 @@ func (c *Core) PendingTells() int {
 // it again, in the order in which it was sent. It returns how many there were.
 func (c *Core) ReplayDeadLetters() (int, error) {
 	view := c.Storage.Snapshot()
-	defer view.Close()
+	defer c.giveBack(view)
 	n := 0
 	for shard := range uint16(entity.Shards) {
 		err := c.Registry.DeadLetters(view, shard, func(t *entity.Tell) bool {
 			n++
-			s := &c.shards[shard]
-			s.mu.Lock()
-			s.queue = append(s.queue, item{out: entity.Outcome{Writes: t.Replay(), Tells: []*entity.Tell{t}}})
-			s.mu.Unlock()
-			c.wake(shard)
+			c.enqueueWrites(shard, item{out: entity.Outcome{Writes: t.Replay(), Tells: []*entity.Tell{t}}})
 			return true
 		})
 		if err != nil {

@@ -113,12 +113,32 @@ func TestTheSameSourcesGiveTheSameBytes(t *testing.T) {
 			t.Errorf("%s has the path %s in it", name, root)
 		}
 	}
-	if !bytes.Contains(first["hello.pb.go"], []byte("// Greeting is carried into the Go code.")) {
+	if !bytes.Contains(first["actors/pb/hello.pb.go"], []byte("// Greeting is carried into the Go code.")) {
 		t.Error("hello.pb.go lacks the comment of the .proto file")
 	}
-	if !bytes.Contains(first["hello_vtproto.pb.go"], []byte("protoc-gen-go-vtproto version: v0.")) {
+	if !bytes.Contains(first["actors/pb/hello_vtproto.pb.go"], []byte("protoc-gen-go-vtproto version: v0.")) {
 		t.Error("hello_vtproto.pb.go does not say which version of the plugin made it")
 	}
+}
+
+func TestWhatOnlyTestsNeedIsGeneratedBesideItsSource(t *testing.T) {
+	beside := strings.Replace(small, "kith/actors/pb", "kith/actors/entity/entitytest", 1)
+	root := tree(t, map[string]string{"actors/entity/entitytest/hello.proto": beside})
+	if err := run(root, false); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(root, "actors/entity/entitytest")
+	text, err := os.ReadFile(filepath.Join(out, "hello.pb.go"))
+	if err != nil || !bytes.Contains(text, []byte("package entitytest\n")) {
+		t.Errorf("no package entitytest beside the source (%v)", err)
+	}
+	if err := run(root, true); err != nil {
+		t.Errorf("after a run, check says: %v", err)
+	}
+	write(t, filepath.Join(out, "goodbye.pb.go"), "package entitytest\n")
+	wantError(t, run(root, true), "actors/entity/entitytest/goodbye.pb.go is superfluous")
+	write(t, filepath.Join(out, "hello_vtproto.pb.go"), "package entitytest\n")
+	wantError(t, run(root, true), "actors/entity/entitytest/hello_vtproto.pb.go is stale")
 }
 
 func TestBadSourcesAreRefused(t *testing.T) {

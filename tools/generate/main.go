@@ -1,4 +1,5 @@
-// Generate turns every .proto file below actors/ into Go code in actors/pb.
+// Generate turns every .proto file below actors/ into Go code in actors/pb,
+// or beside its source if its go_package says so.
 //
 // It needs Go and nothing else: the compiler is protocompile and the two
 // plugins (protoc-gen-go and protoc-gen-go-vtproto) are linked in, so go.sum
@@ -14,7 +15,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 )
 
 func main() {
@@ -44,13 +44,12 @@ func run(root string, check bool) error {
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join(root, outputDir)
-	drift, err := compare(dir, fresh)
+	drift, err := compare(root, fresh)
 	if err != nil {
 		return err
 	}
 	if check {
 		return drift.err()
 	}
-	return drift.repair(dir, fresh)
+	return drift.repair(root, fresh)
 }

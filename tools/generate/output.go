@@ -15,18 +15,19 @@ import (
 const generatedSuffix = ".pb.go"
 
 // drift is the difference between the generated files that are there and those
-// that should be: names, sorted.
+// that should be: paths from the repository's root, sorted.
 type drift struct {
 	missing     []string
 	stale       []string
 	superfluous []string // Their .proto file is gone.
 }
 
-// compare reads the generated files in dir. Other files there are not its business.
-func compare(dir string, fresh map[string][]byte) (drift, error) {
+// compare reads the generated files below actors/. Other files there are not
+// its business.
+func compare(root string, fresh map[string][]byte) (drift, error) {
 	var d drift
 	for _, name := range slices.Sorted(maps.Keys(fresh)) {
-		present, err := os.ReadFile(filepath.Join(dir, name))
+		present, err := os.ReadFile(filepath.Join(root, name))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			d.missing = append(d.missing, name)
@@ -36,16 +37,13 @@ func compare(dir string, fresh map[string][]byte) (drift, error) {
 			d.stale = append(d.stale, name)
 		}
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return drift{}, err
-	}
-	for _, e := range entries {
-		if _, ok := fresh[e.Name()]; !ok && strings.HasSuffix(e.Name(), generatedSuffix) {
-			d.superfluous = append(d.superfluous, e.Name())
+	err := fs.WalkDir(os.DirFS(root), sourceDir, func(name string, e fs.DirEntry, err error) error {
+		if _, ok := fresh[name]; err == nil && !ok && strings.HasSuffix(name, generatedSuffix) {
+			d.superfluous = append(d.superfluous, name)
 		}
-	}
-	return d, nil
+		return err
+	})
+	return d, err
 }
 
 // err says which files are not fresh, or nothing.
@@ -56,7 +54,7 @@ func (d drift) err() error {
 		names []string
 	}{{"missing", d.missing}, {"stale", d.stale}, {"superfluous", d.superfluous}} {
 		for _, name := range g.names {
-			lines = append(lines, fmt.Sprintf("  %s/%s is %s", outputDir, name, g.what))
+			lines = append(lines, fmt.Sprintf("  %s is %s", name, g.what))
 		}
 	}
 	if lines == nil {
@@ -67,14 +65,14 @@ func (d drift) err() error {
 
 // repair writes what is missing or stale and removes what is superfluous.
 // Fresh files are not touched.
-func (d drift) repair(dir string, fresh map[string][]byte) error {
+func (d drift) repair(root string, fresh map[string][]byte) error {
 	for _, name := range slices.Concat(d.missing, d.stale) {
-		if err := replace(filepath.Join(dir, name), fresh[name]); err != nil {
+		if err := replace(filepath.Join(root, name), fresh[name]); err != nil {
 			return err
 		}
 	}
 	for _, name := range d.superfluous {
-		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+		if err := os.Remove(filepath.Join(root, name)); err != nil {
 			return err
 		}
 	}

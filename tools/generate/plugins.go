@@ -24,7 +24,8 @@ const vtModule = "github.com/planetscale/vtprotobuf"
 // overlay still holds it is a bug that no test finds.
 var vtFeatures = []string{"marshal", "unmarshal", "size", "clone"}
 
-// runPlugins returns the generated files by name.
+// runPlugins returns the generated files by their paths from the repository's
+// root.
 func runPlugins(request *pluginpb.CodeGeneratorRequest) (map[string][]byte, error) {
 	request, err := overWire(request)
 	if err != nil {
