@@ -40,6 +40,7 @@ type Position struct {
 	Epoch string // a seq means something only together with the epoch it was seen in
 	Ended bool   // the viewer has left: no event after Head will be his
 	Err   *Error // NotFound: no such log, or the viewer may not know of it
+	Fault error  // why, if it is our mistake: for the log
 }
 
 // A Page is a part of a log as one viewer may see it: rising, with a Hole where
@@ -49,4 +50,5 @@ type Page struct {
 	Through uint64 // the page covers the log up to here
 	More    bool   // there is more in the durable view
 	Err     *Error
+	Fault   error // why, if it is our mistake: for the log
 }

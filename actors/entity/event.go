@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -61,7 +62,7 @@ func newEventTypes() (*eventTypes, error) {
 	var errs []error
 	protoregistry.GlobalTypes.RangeMessages(func(mt protoreflect.MessageType) bool {
 		d := mt.Descriptor()
-		if d.Options() == nil || !proto.HasExtension(d.Options(), pb.E_Event) {
+		if !isEvent(d) {
 			return true
 		}
 		opt := proto.GetExtension(d.Options(), pb.E_Event).(*pb.EventType)
@@ -86,6 +87,10 @@ func newEventTypes() (*eventTypes, error) {
 		return true
 	})
 	return all, errors.Join(errs...)
+}
+
+func isEvent(d protoreflect.MessageDescriptor) bool {
+	return d.Options() != nil && proto.HasExtension(d.Options(), pb.E_Event)
 }
 
 func (ts *eventTypes) of(body proto.Message) *EventType {
@@ -139,13 +144,14 @@ func appendEvent(b []byte, seq uint64, h *header, body Message) ([]byte, error) 
 	b = binary.AppendUvarint(b, uint64(h.by))
 	b = binary.AppendUvarint(b, h.keyID)
 	b = binary.LittleEndian.AppendUint64(b, h.origin)
-	if body == nil {
-		return b, nil
-	}
-	n := body.SizeVT()
-	start := len(b)
-	b = append(b, make([]byte, n)...)
-	_, err := body.MarshalToSizedBufferVT(b[start:])
+	return appendMessage(b, body)
+}
+
+// appendMessage appends the bytes of a message, without a slice of their own.
+func appendMessage(b []byte, m Message) ([]byte, error) {
+	start, n := len(b), m.SizeVT()
+	b = slices.Grow(b, n)[:start+n]
+	_, err := m.MarshalToSizedBufferVT(b[start:])
 	return b, err
 }
 

@@ -3,6 +3,8 @@ package entity
 import (
 	"encoding/binary"
 	"fmt"
+	"runtime/debug"
+	"slices"
 	"strconv"
 
 	"google.golang.org/protobuf/proto"
@@ -53,14 +55,17 @@ func (r Reach) Allows(seq uint64) bool {
 
 // Last is the last seq ≤ head that the viewer may ever be shown; 0: none.
 func (r Reach) Last(head uint64) uint64 {
-	if len(r.Intervals) == 0 {
-		return 0
+	for _, in := range slices.Backward(r.Intervals) {
+		switch {
+		case in.From > head:
+			continue
+		case in.Through != 0:
+			return min(in.Through, head)
+		default:
+			return head
+		}
 	}
-	in := r.Intervals[len(r.Intervals)-1]
-	if in.Through != 0 {
-		return min(in.Through, head)
-	}
-	return head
+	return 0
 }
 
 var logTable = tableOf((&pb.Log{}).ProtoReflect().Descriptor()).Number
@@ -88,7 +93,7 @@ func readHead(r Reader, ref Ref) (h Head, err error) {
 	scanErr := r.Scan(prefix, after(prefix), true, func(key, val []byte) bool {
 		h.Seq = binary.BigEndian.Uint64(key[len(key)-8:])
 		var hd header
-		if hd, _, _, err = parseEvent(h.Seq, val); err != nil {
+		if hd, _, err = parseEvent(h.Seq, val); err != nil {
 			err = fmt.Errorf("event %d of %s: %w", h.Seq, ref, err)
 			return false
 		}
@@ -115,7 +120,7 @@ func (v *View) Event(seq uint64) *Event {
 	if s == nil {
 		return nil
 	}
-	e, err := v.reg.decodeEvent(v, seq, s.val)
+	e, err := v.reg.decodeEvent(v, &loggedRow{seq: seq, val: s.val})
 	if err != nil {
 		panic(fault{err})
 	}
@@ -126,8 +131,12 @@ func (v *View) Event(seq uint64) *Event {
 func (v *View) Reach(viewer Caller) Reach { return v.reg.logs[v.ref.Kind].Reach(v, viewer) }
 
 // Events yields the events of a query's log in [from, through], backwards if
-// reverse, without asking who may see them, until yield returns false.
+// reverse, without asking who may see them, until yield returns false. A
+// command reads single events: what is pending lies beside the log.
 func (v *View) Events(from, through uint64, reverse bool, yield func(*Event) bool) {
+	if v.tx != nil {
+		panic("entity: a command cannot walk its log")
+	}
 	if from > through {
 		return
 	}
@@ -135,7 +144,7 @@ func (v *View) Events(from, through uint64, reverse bool, yield func(*Event) boo
 	v.rows.scan(lower, append(upper, 0), reverse, func(key []byte, s *slot) bool {
 		v.charge(1)
 		seq := binary.BigEndian.Uint64(key[len(key)-8:])
-		e, err := v.reg.decodeEvent(v, seq, s.val)
+		e, err := v.reg.decodeEvent(v, &loggedRow{seq: seq, val: s.val})
 		if err != nil {
 			panic(fault{err})
 		}
@@ -152,7 +161,7 @@ func (v *View) MessagesBefore(seq uint64, yield func(*Event) bool) {
 	for seq > 1 {
 		changes, next := 0, uint64(0)
 		v.Events(1, seq-1, true, func(e *Event) bool {
-			if e.Type.Class != pb.Class_HISTORY {
+			if e.header.class != pb.Class_HISTORY {
 				changes++
 				next = e.header.prev + 1
 				return changes < skipChanges
@@ -170,18 +179,18 @@ func (v *View) MessagesBefore(seq uint64, yield func(*Event) bool) {
 // MessagesAfter yields history events above seq, oldest first.
 func (v *View) MessagesAfter(seq uint64, yield func(*Event) bool) {
 	v.Events(seq+1, ^uint64(0)-1, false, func(e *Event) bool {
-		return e.Type.Class != pb.Class_HISTORY || yield(e)
+		return e.header.class != pb.Class_HISTORY || yield(e)
 	})
 }
 
 // decodeEvent reads an event row. A body that cannot be read is nil: the event
 // is delivered as Unreadable at its seq and poisons nothing else.
-func (r *Registry) decodeEvent(v *View, seq uint64, val []byte) (*Event, error) {
-	h, stamp, body, err := parseEvent(seq, val)
+func (r *Registry) decodeEvent(v *View, row *loggedRow) (*Event, error) {
+	h, body, err := parseEvent(row.seq, row.val)
 	if err != nil {
-		return nil, fmt.Errorf("event %d of %s: %w", seq, v.ref, err)
+		return nil, fmt.Errorf("event %d of %s: %w", row.seq, v.ref, err)
 	}
-	e := &Event{Ref: v.ref, Seq: seq, Stamp: stamp, At: h.at, header: h}
+	e := &Event{Ref: v.ref, Seq: row.seq, Stamp: row.stamp(), At: h.at, header: h}
 	if h.by != 0 {
 		e.By = r.logs[v.ref.Kind].Name(v, h.by)
 	}
@@ -215,45 +224,81 @@ func (v *View) join(e *Event, reach Reach) {
 	}
 }
 
+// replayReserve is how many rows one more event of a page may need: its own,
+// its author's name, what is joined to it, and whether that is hidden.
+const replayReserve = 16
+
 // Replay reads the part of a log after a seq as one viewer may see it: at most
-// limit events, with a Hole where he may not. Rows is the durable view.
+// limit events, with a Hole where he may not. It steps over what lies between
+// his intervals without reading it. Rows is the durable view.
 func (r *Registry) Replay(rows Reader, ref Ref, viewer Caller, policy *Policy, after uint64, limit int) (page Page) {
 	defer func() { page = recovered(recover(), page) }()
 	v := r.query(rows, ref, viewer, policy)
 	head := v.Head()
-	reach := v.Reach(viewer)
-	last := reach.Last(head.Seq)
-	page.Through = after
-	if last <= after {
-		return page
+	p := replay{View: v, reach: v.Reach(viewer), limit: max(1, limit), page: Page{Through: after}}
+	p.last = p.reach.Last(head.Seq)
+	for _, in := range p.reach.Intervals {
+		from, through := max(in.From, p.page.Through+1), p.last
+		if in.Through != 0 {
+			through = min(in.Through, p.last)
+		}
+		if p.page.More || from > through {
+			continue
+		}
+		if from > p.page.Through+1 {
+			p.hide(from - 1)
+		}
+		v.Events(from, through, false, p.add)
 	}
-	holeFrom := uint64(0)
-	closeHole := func() {
-		if holeFrom != 0 {
-			page.Events = append(page.Events, r.hole(ref, holeFrom, page.Through))
-			holeFrom = 0
-		}
+	p.closeHole()
+	return p.page
+}
+
+// A replay is a page under way.
+type replay struct {
+	*View
+	reach Reach
+	last  uint64 // seq of the last event that the viewer may see
+	limit int
+	page  Page
+	hole  uint64 // first seq of a hole that may still grow; 0: there is none
+}
+
+// hide makes what follows, up to through, part of a hole.
+func (p *replay) hide(through uint64) {
+	if p.hole == 0 {
+		p.hole = p.page.Through + 1
 	}
-	v.Events(after+1, last, false, func(e *Event) bool {
-		if len(page.Events) >= limit {
-			page.More = true
-			return false
-		}
-		if !reach.Allows(e.Seq) {
-			if holeFrom == 0 {
-				holeFrom = e.Seq
-			}
-			page.Through = e.Seq
-			return true
-		}
-		closeHole()
-		v.join(e, reach)
-		page.Events = append(page.Events, e)
-		page.Through = e.Seq
-		return true
-	})
-	closeHole()
-	return page
+	p.page.Through = through
+}
+
+func (p *replay) closeHole() {
+	if p.hole != 0 {
+		p.page.Events = append(p.page.Events, p.Hole(p.hole, p.page.Through))
+		p.hole = 0
+	}
+}
+
+// add takes the next event into the page and reports whether the page goes on.
+func (p *replay) add(e *Event) bool {
+	room := p.limit - len(p.page.Events)
+	if p.hole != 0 {
+		room--
+	}
+	switch {
+	case room <= 0:
+		p.page.More = true
+		return false
+	case p.reach.Hidden != nil && p.reach.Hidden(e.Seq):
+		p.hide(e.Seq)
+	default:
+		p.closeHole()
+		p.join(e, p.reach)
+		p.page.Events = append(p.page.Events, e)
+		p.page.Through = e.Seq
+	}
+	p.page.More = p.budget < replayReserve && e.Seq < p.last
+	return !p.page.More
 }
 
 // Position reads where a log stands for one viewer. Rows is the durable view.
@@ -261,7 +306,7 @@ func (r *Registry) Position(rows Reader, ref Ref, viewer Caller, policy *Policy,
 	p.Ref = ref
 	defer func() {
 		if page := recovered(recover(), Page{}); page.Err != nil {
-			p = Position{Ref: ref, Err: page.Err}
+			p = Position{Ref: ref, Err: page.Err, Fault: page.Fault}
 		}
 	}()
 	if r.logs[ref.Kind] == nil || ref.Tenant != viewer.Tenant {
@@ -281,19 +326,22 @@ func (r *Registry) Position(rows Reader, ref Ref, viewer Caller, policy *Policy,
 
 var origins = NewTable[pb.Origin]()
 
-// recovered turns the panics of a read into the page's error. A damaged row is
-// an internal error for this reader; the host counts it.
+// recovered turns the panics of a read into the page's error. A damaged row and
+// a bug in the rules of a log are internal errors for this reader; the host
+// logs them.
 func recovered(p any, page Page) Page {
+	var err error
 	switch p := p.(type) {
 	case nil:
 		return page
-	case fault:
-		return Page{Err: Public(p.error)}
 	case tooMuch:
 		return Page{Err: Errorf(TooLarge, "that is more than one request may read")}
+	case fault:
+		err = p.error
 	default:
-		panic(p)
+		err = fmt.Errorf("reading a log panicked: %v\n%s", p, debug.Stack())
 	}
+	return Page{Err: Public(err), Fault: err}
 }
 
 // Visible prepares one event for a viewer: nil if he may not see it, else with

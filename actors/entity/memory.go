@@ -2,7 +2,6 @@ package entity
 
 import (
 	"bytes"
-	"encoding/binary"
 	"slices"
 	"strings"
 	"time"
@@ -21,10 +20,10 @@ type Memory struct {
 	version uint64 // Steps that wrote something
 	durable uint64 // the version up to which writes are durable
 
-	rows    map[string]*slot // rows known, or known to be absent (val nil)
-	bytes   int              // of the keys and values in rows
-	pending []pendingRow     // rows of Steps that are not durable, oldest first
-	events  map[uint64]*slot // event rows that are not durable
+	rows    map[string]*slot     // rows known, or known to be absent (val nil)
+	bytes   int                  // of the rows, with slotBytes for each
+	pending []pendingRow         // rows of Steps that are not durable, oldest first
+	events  map[uint64]loggedRow // event rows that are not durable
 	logged  []pendingEvent
 
 	requests requests
@@ -48,15 +47,19 @@ type pendingEvent struct {
 	seq     uint64
 }
 
-// maxMemoryBytes bounds the rows that an idle moment of an entity keeps:
-// rows that are not durable stay in any case. It holds a member table of 500.
+// maxMemoryBytes bounds the rows that an entity keeps between two Steps; rows
+// that are not durable stay in any case. It holds a member table of 500.
 const maxMemoryBytes = 256 << 10
+
+// slotBytes is what a row in memory takes beside its key and value. A row that
+// is known to be absent takes it too: who asks for many must not fill memory.
+const slotBytes = 128
 
 // NewMemory returns the memory of an entity that has run nothing yet. open
 // gives a durable view and the function that returns it; a view is held for
 // one Step at most, and only by a Step that needs one.
 func NewMemory(ref Ref, open func() (Reader, func()), planted Bug) *Memory {
-	m := &Memory{ref: ref, open: open, events: map[uint64]*slot{}, planted: planted}
+	m := &Memory{ref: ref, open: open, events: map[uint64]loggedRow{}, planted: planted}
 	m.forgetRows()
 	return m
 }
@@ -89,15 +92,20 @@ func (m *Memory) Durable(version uint64) {
 	done = 0
 	for done < len(m.logged) && m.logged[done].version <= version {
 		seq := m.logged[done].seq
-		if m.events[seq].version <= version { // Else it was rewritten since.
+		if m.events[seq].version <= version { // Else it has been rewritten.
 			delete(m.events, seq)
 		}
 		done++
 	}
 	m.logged = slices.Delete(m.logged, 0, done)
-	if m.bytes > maxMemoryBytes {
+}
+
+// trim keeps the memory within its bound. Rows that are not durable stay.
+func (m *Memory) trim() {
+	if m.bytes > maxMemoryBytes && len(m.rows) > len(m.pending) {
 		m.Forget()
 	}
+	m.requests.trim(m.durable)
 }
 
 // Forget drops what can be read again. After a panic nothing that was decoded
@@ -108,7 +116,7 @@ func (m *Memory) Forget() {
 	for _, p := range m.pending {
 		if s := keep[p.key]; m.rows[p.key] == nil {
 			m.rows[p.key] = &slot{val: s.val, version: s.version}
-			m.bytes += len(p.key) + len(s.val)
+			m.bytes += len(p.key) + len(s.val) + slotBytes
 		}
 	}
 	m.requests.forget(m.durable)
@@ -167,10 +175,10 @@ func (m *Memory) get(key []byte) *slot {
 
 func (m *Memory) remember(key string, s *slot) {
 	if old, ok := m.rows[key]; ok {
-		m.bytes -= len(key) + len(old.val)
+		m.bytes -= len(key) + len(old.val) + slotBytes
 	}
 	m.rows[key] = s
-	m.bytes += len(key) + len(s.val)
+	m.bytes += len(key) + len(s.val) + slotBytes
 }
 
 // scanUnder scans the durable rows under the pending ones and those in over.
@@ -223,16 +231,17 @@ func inRange(key string, lower, upper []byte) bool {
 	return key >= string(lower) && (upper == nil || key < string(upper))
 }
 
-// row returns an event's row through the pending overlay, or nil.
-func (m *Memory) row(seq uint64) []byte {
-	if s, ok := m.events[seq]; ok {
-		return s.val
+// row returns an event's row through the pending overlay; val nil: there is
+// none.
+func (m *Memory) row(seq uint64) loggedRow {
+	if l, ok := m.events[seq]; ok {
+		return l
 	}
 	val, _, err := m.view().Get(logKey(nil, m.ref, seq))
 	if err != nil {
 		panic(fault{err})
 	}
-	return val
+	return loggedRow{seq: seq, val: val}
 }
 
 // keep makes the writes of a successful Step part of the memory, and returns
@@ -248,7 +257,8 @@ func (m *Memory) keep(tx *Tx, extra []Write) []Write {
 		writes = append(writes, m.originRow())
 	}
 	for _, l := range tx.logged {
-		m.events[l.seq] = &slot{val: l.val, version: m.version}
+		l.version = m.version
+		m.events[l.seq] = l
 		m.logged = append(m.logged, pendingEvent{m.version, l.seq})
 		writes = append(writes, Write{Key: logKey(make([]byte, 0, 24), m.ref, l.seq), Val: l.val, Stamped: l.stamped})
 	}
@@ -287,10 +297,4 @@ func (m *Memory) now(clock time.Time) time.Time {
 		return last
 	}
 	return clock
-}
-
-// heardKey is the key of the row that remembers tells from an entity.
-func heardKey(from Ref) Key {
-	k := Key(binary.BigEndian.AppendUint32(nil, uint32(from.Tenant)))
-	return append(k, byte(from.Kind)).U64(from.ID)
 }

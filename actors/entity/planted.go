@@ -45,8 +45,8 @@ func (m *Memory) Undurable(view Snapshot) Snapshot {
 	for _, p := range m.pending {
 		u.over[p.key] = m.rows[p.key]
 	}
-	for seq, s := range m.events {
-		u.over[string(logKey(nil, m.ref, seq))] = s
+	for seq, l := range m.events {
+		u.over[string(logKey(nil, m.ref, seq))] = &slot{val: l.val}
 	}
 	return u
 }

@@ -29,9 +29,11 @@ type Registry struct {
 // New builds a Registry. It reports every disagreement between the features
 // and their .proto files: an rpc without a handler, a handler without an rpc,
 // a number used twice, a table that does not say whose data it holds.
-func New(features ...Feature) (*Registry, error) { return newRegistry(protoPackage, features) }
+func New(features ...Feature) (*Registry, error) { return NewIn(protoPackage, features...) }
 
-func newRegistry(pkg protoreflect.FullName, features []Feature) (*Registry, error) {
+// NewIn is New for the methods of another proto package: for tests, whose
+// features are no part of the server.
+func NewIn(pkg string, features ...Feature) (*Registry, error) {
 	r := &Registry{
 		byName: map[string]*Method{},
 		byReq:  map[protoreflect.FullName]*Method{},
@@ -39,7 +41,7 @@ func newRegistry(pkg protoreflect.FullName, features []Feature) (*Registry, erro
 		logs:   map[pb.Kind]*LogRules{},
 	}
 	var errs []error
-	errs = append(errs, r.addMethods(pkg, features)...)
+	errs = append(errs, r.addMethods(protoreflect.FullName(pkg), features)...)
 	errs = append(errs, r.addHooks(features)...)
 	errs = append(errs, r.addLogs(features)...)
 	events, err := newEventTypes()
@@ -86,6 +88,8 @@ func (r *Registry) addHooks(features []Feature) (errs []error) {
 			name := p.in.ProtoReflect().Descriptor().FullName()
 			m := r.byReq[name]
 			switch {
+			case p.after != nil && !isEvent(p.in.ProtoReflect().Descriptor()):
+				errs = append(errs, fmt.Errorf("%s: After(%s): it is no event", f.Name, name))
 			case p.after != nil:
 				r.after[name] = append(r.after[name], p.after)
 			case m == nil || m.command == nil:

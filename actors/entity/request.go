@@ -1,7 +1,7 @@
 package entity
 
 import (
-	"encoding/binary"
+	"fmt"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -13,10 +13,12 @@ import (
 // requests remembers what was answered to commands with a request id, so that
 // a retry gets the first result. Rows lie in buckets of time, so that old ones
 // go in one range. What a user sent in the window is loaded once; from then on
-// what is not known is known to be absent.
+// what is not known is known to be absent. Of who sent too much for that, each
+// id is looked up.
 type requests struct {
 	known  map[requestKey]*requested
-	loaded map[uint64]bool // user numbers
+	loaded map[uint64]bool // by user number; false: he sent too much
+	bytes  int             // of what is known
 	swept  uint32          // buckets below are gone
 }
 
@@ -39,8 +41,16 @@ type requested struct {
 // at most one bucket longer.
 const bucketHours = 8
 
-// maxRequests bounds what an entity remembers in memory; more is read again.
-const maxRequests = 4096
+// maxRequestBytes bounds what an entity remembers in memory; more is read
+// again. It holds the requests of two minutes of a client that sends 125 a
+// second.
+const maxRequestBytes = 2 << 20
+
+// maxLoaded is how many requests of one user are loaded at once.
+const maxLoaded = 4096
+
+// requestedBytes is what one remembered request takes beside its reply.
+const requestedBytes = 128
 
 var requestedTable = NewTable[pb.Requested]()
 
@@ -69,51 +79,92 @@ func (q *requests) find(m *Memory, c *Call, turn Turn) (asked, known *requested)
 	asked = &requested{
 		key:     requestKey{c.Caller.Number, origin},
 		bucket:  bucketOf(turn.Now),
-		request: requestHash(c.Req.(Message)),
+		request: requestHash(c),
 	}
 	oldest := bucketOf(turn.Now.Add(-turn.Policy.RequestWindow))
-	if m.planted == ForgetRequests && !q.loaded[asked.key.user] {
-		q.markLoaded(asked.key.user)
+	if turn.Hold {
+		oldest = 0 // Nothing ends by a clock that may be wrong.
 	}
-	if !q.loaded[asked.key.user] {
-		q.load(m, asked.key.user, oldest, asked.bucket)
+	if q.known == nil {
+		q.known, q.loaded = map[requestKey]*requested{}, map[uint64]bool{}
 	}
-	if known = q.known[asked.key]; known != nil && known.bucket < oldest {
+	whole, loaded := q.loaded[asked.key.user]
+	if !loaded {
+		whole = m.planted == ForgetRequests || q.load(m, asked.key.user, oldest)
+		q.loaded[asked.key.user] = whole
+	}
+	known = q.known[asked.key]
+	if known == nil && !whole {
+		known = q.lookUp(m, asked.key, oldest)
+	}
+	if known != nil && known.bucket < oldest {
 		return asked, nil
 	}
 	return asked, known
 }
 
-// requestHash hashes the canonical bytes of a request.
-func requestHash(req Message) uint64 {
-	b, err := req.MarshalVT()
+// requestHash hashes the method and the canonical bytes of its request.
+func requestHash(c *Call) uint64 {
+	b := make([]byte, 0, 256)
+	b = append(append(b, c.Method.Name...), 0)
+	b, err := appendMessage(b, c.Req.(Message))
 	if err != nil {
 		panic(fault{err})
 	}
 	return xxhash.Sum64(b)
 }
 
-// load reads what a user sent in the window.
-func (q *requests) load(m *Memory, user uint64, oldest, newest uint32) {
-	if len(q.known) > maxRequests {
-		q.forget(m.durable)
+// load reads what a user sent in the window, and reports whether that is all of
+// it.
+func (q *requests) load(m *Memory, user uint64, oldest uint32) bool {
+	var all []*requested
+	q.walk(m, oldest, requestKey{user: user}, func(r *requested) bool {
+		all = append(all, r)
+		return len(all) <= maxLoaded
+	})
+	if len(all) > maxLoaded {
+		return false
 	}
-	q.markLoaded(user)
-	if m.head.Seq == 0 {
-		return // The entity is new: nobody has sent it anything.
+	for _, r := range all {
+		if q.known[r.key] == nil { // What is pending is newer than what is stored.
+			q.know(r)
+		}
 	}
-	for bucket := oldest; bucket <= newest; bucket++ {
-		prefix := rowKey(nil, m.ref, requestedTable.num, Key(nil).U32(bucket).U64(user))
-		err := m.view().Scan(prefix, after(prefix), false, func(key, val []byte) bool {
-			var row pb.Requested
-			if err := row.UnmarshalVT(val); err != nil {
-				panic(fault{err})
+	return true
+}
+
+// lookUp reads one request of who sent too much to load.
+func (q *requests) lookUp(m *Memory, k requestKey, oldest uint32) (found *requested) {
+	q.walk(m, oldest, k, func(r *requested) bool {
+		if r.key == k {
+			found = r
+		}
+		return false
+	})
+	return found
+}
+
+// walk yields what a user sent, bucket by bucket from oldest on, in each from
+// the hash of k until yield returns false. It asks the store which buckets
+// there are: a clock that was wrong once has left some where none should be.
+func (q *requests) walk(m *Memory, oldest uint32, k requestKey, yield func(*requested) bool) {
+	prefix := rowKey(nil, m.ref, requestedTable.num, nil)
+	end := after(prefix)
+	for bucket, more := oldest, true; more; {
+		more = false
+		lower := rowKey(nil, m.ref, requestedTable.num, Key(nil).U32(bucket).U64(k.user).U64(k.hash))
+		err := m.view().Scan(lower, end, false, func(key, val []byte) bool {
+			at, rest := Key(key[len(prefix):]).TakeU32()
+			user, rest := rest.TakeU64()
+			hash, _ := rest.TakeU64()
+			if at == bucket && user == k.user && yield(readRequested(requestKey{user, hash}, at, val)) {
+				return true
 			}
-			k := requestKey{user, binary.BigEndian.Uint64(key[len(prefix):])}
-			if q.known[k] == nil { // What is pending is newer than what is stored.
-				q.known[k] = &requested{k, bucket, row.Request, row.Reply, 0}
+			if at == bucket {
+				at++ // The rest of this bucket is not asked for.
 			}
-			return true
+			bucket, more = at, true
+			return false
 		})
 		if err != nil {
 			panic(fault{err})
@@ -121,11 +172,25 @@ func (q *requests) load(m *Memory, user uint64, oldest, newest uint32) {
 	}
 }
 
-func (q *requests) markLoaded(user uint64) {
-	if q.known == nil {
-		q.known, q.loaded = map[requestKey]*requested{}, map[uint64]bool{}
+func readRequested(k requestKey, bucket uint32, val []byte) *requested {
+	var row pb.Requested
+	if err := row.UnmarshalVT(val); err != nil {
+		panic(fault{fmt.Errorf("decode a remembered request: %w", err)})
 	}
-	q.loaded[user] = true
+	return &requested{key: k, bucket: bucket, request: row.Request, reply: row.Reply}
+}
+
+func (q *requests) know(r *requested) {
+	if old := q.known[r.key]; old != nil {
+		q.bytes -= requestedBytes + len(old.reply)
+	}
+	q.known[r.key] = r
+	q.bytes += requestedBytes + len(r.reply)
+}
+
+func (q *requests) drop(r *requested) {
+	delete(q.known, r.key)
+	q.bytes -= requestedBytes + len(r.reply)
 }
 
 // remember makes the row of a request that was just answered, and drops the
@@ -144,7 +209,7 @@ func (q *requests) remember(m *Memory, asked *requested, reply proto.Message, tu
 		panic(fault{err})
 	}
 	asked.reply, asked.version = b, m.version+1
-	q.known[asked.key] = asked
+	q.know(asked)
 	val, err := (&pb.Requested{Request: asked.request, Reply: b}).MarshalVT()
 	if err != nil {
 		panic(fault{err})
@@ -158,15 +223,15 @@ func (q *requests) sweep(m *Memory, oldest uint32) []Write {
 	from := q.swept // Below it everything is gone, or its deletion is pending.
 	q.swept = oldest
 	found := false
-	for k, r := range q.known {
+	for _, r := range q.known {
 		if r.bucket < oldest {
 			found = found || r.version > m.durable
-			delete(q.known, k)
+			q.drop(r)
 		}
 	}
 	lower := rowKey(nil, m.ref, requestedTable.num, nil)
 	upper := rowKey(nil, m.ref, requestedTable.num, Key(nil).U32(oldest))
-	if !found && m.head.Seq > 0 {
+	if !found {
 		unswept := rowKey(nil, m.ref, requestedTable.num, Key(nil).U32(from))
 		err := m.view().Scan(unswept, upper, false, func([]byte, []byte) bool {
 			found = true
@@ -182,11 +247,18 @@ func (q *requests) sweep(m *Memory, oldest uint32) []Write {
 	return []Write{{Key: lower, End: upper}}
 }
 
+// trim keeps the memory within its bound.
+func (q *requests) trim(durable uint64) {
+	if q.bytes > maxRequestBytes {
+		q.forget(durable)
+	}
+}
+
 // forget drops what can be read again.
 func (q *requests) forget(durable uint64) {
-	for k, r := range q.known {
+	for _, r := range q.known {
 		if r.version <= durable {
-			delete(q.known, k)
+			q.drop(r)
 		}
 	}
 	clear(q.loaded)

@@ -61,6 +61,7 @@ func (m *Memory) guard(step func() Outcome) (out Outcome) {
 		}
 		out.Version = m.version
 	}()
+	m.trim()
 	if err := m.load(); err != nil {
 		panic(fault{err})
 	}
@@ -79,7 +80,7 @@ func (m *Memory) step(r *Registry, c *Call, turn Turn, heard func(*Tx)) Outcome 
 	defer func() { m.scratch = tx.scratch }()
 	reply, err := r.run(tx, c)
 	if err != nil {
-		return Outcome{Err: Public(err)}
+		return Outcome{Err: err}
 	}
 	if heard != nil {
 		heard(tx)
@@ -90,17 +91,19 @@ func (m *Memory) step(r *Registry, c *Call, turn Turn, heard func(*Tx)) Outcome 
 	return out
 }
 
-func (r *Registry) run(tx *Tx, c *Call) (proto.Message, error) {
+// run returns what the handler replied, or why something refused. A nil *Error
+// in an error is no refusal, so each is asked by Public.
+func (r *Registry) run(tx *Tx, c *Call) (proto.Message, *Error) {
 	for _, before := range c.Method.before {
-		if err := before(tx, c.Req); err != nil {
+		if err := Public(before(tx, c.Req)); err != nil {
 			return nil, err
 		}
 	}
 	reply, err := c.Method.command(tx, c.Req)
-	if err == nil {
-		err = tx.err
+	if err := Public(err); err != nil {
+		return nil, err
 	}
-	return reply, err
+	return reply, tx.err
 }
 
 // Query runs a query on the durable view.
@@ -119,8 +122,8 @@ func (r *Registry) Query(rows Reader, c *Call, turn Turn) (out Outcome) {
 	v := r.query(rows, c.To, c.Caller, turn.Policy)
 	v.now = turn.Now
 	reply, err := c.Method.query(v, c.Req)
-	if err != nil {
-		return Outcome{Err: Public(err)}
+	if err := Public(err); err != nil {
+		return Outcome{Err: err}
 	}
 	return Outcome{Reply: reply}
 }

@@ -17,6 +17,7 @@ type Tell struct {
 	Number uint64 // 1, 2, 3 … per sender
 	Call   Call   // Method is nil if this server does not know it
 	At     time.Time
+	Again  bool // it was a dead letter, and comes after later tells of its sender
 
 	row *pb.Outbox
 }
@@ -58,9 +59,9 @@ func (tx *Tx) Tell(to Ref, req Message) {
 // overloaded or panicking one is not.
 func (m *Memory) Hear(r *Registry, t *Tell, turn Turn) Outcome {
 	return m.guard(func() Outcome {
-		remember := func(tx *Tx) { heard.Put(tx, heardKey(t.From), &pb.Heard{Number: t.Number}) }
+		remember := func(tx *Tx) { heard.Put(tx, t.heardKey(), &pb.Heard{Number: t.Number}) }
 		tx := m.begin(r, &t.Call, turn)
-		if last, ok := heard.Get(tx, heardKey(t.From)); ok && last.Number >= t.Number {
+		if last, ok := heard.Get(tx, t.heardKey()); ok && last.Number >= t.Number {
 			return Outcome{Heard: true}
 		}
 		out := m.step(r, &t.Call, turn, remember)
@@ -73,15 +74,26 @@ func (m *Memory) Hear(r *Registry, t *Tell, turn Turn) Outcome {
 	})
 }
 
+// heardKey is the key of the row that remembers this tell: one row for each
+// sender, but one of its own for a tell that comes out of order.
+func (t *Tell) heardKey() Key {
+	k := Key(make([]byte, 0, 24)).U32(uint32(t.From.Tenant))
+	k = append(k, byte(t.From.Kind)).U64(t.From.ID)
+	if t.Again {
+		k = k.U64(t.Number)
+	}
+	return k
+}
+
 // ForgetHeard drops the memory of a tell whose row is durably gone from its
-// sender, unless a later one was heard since.
+// sender, and of those before it, unless a later one was heard since.
 func (m *Memory) ForgetHeard(r *Registry, t *Tell, turn Turn) Outcome {
 	return m.guard(func() Outcome {
 		tx := m.begin(r, &t.Call, turn)
-		if last, ok := heard.Get(tx, heardKey(t.From)); !ok || last.Number != t.Number {
+		if last, ok := heard.Get(tx, t.heardKey()); !ok || last.Number > t.Number {
 			return Outcome{}
 		}
-		heard.Delete(tx, heardKey(t.From))
+		heard.Delete(tx, t.heardKey())
 		return Outcome{Writes: m.keep(tx, nil)}
 	})
 }
@@ -130,6 +142,7 @@ func (t *Tell) Park(reason string, now time.Time) []Write {
 
 // Replay returns the writes that take a parked tell back into the outbox.
 func (t *Tell) Replay() []Write {
+	t.Again, t.row.Again = true, true
 	return append(outboxWrites([]*Tell{t}), Write{Key: t.key(deadLetters.num)})
 }
 
@@ -177,7 +190,7 @@ func (r *Registry) tellOf(k Key, row *pb.Outbox) *Tell {
 		refs[i].Tenant, refs[i].Kind = Tenant(tenant), pb.Kind(k[0])
 		refs[i].ID, k = k[1:].TakeU64()
 	}
-	t := &Tell{From: refs[0], row: row, At: time.UnixMilli(row.At)}
+	t := &Tell{From: refs[0], row: row, At: time.UnixMilli(row.At), Again: row.Again}
 	t.Number, _ = k.TakeU64()
 	t.Call = Call{To: refs[1], Caller: Caller{Tenant: refs[0].Tenant, User: row.User, Number: row.UserNumber, Device: row.Device}}
 	if m := r.byName[row.Method]; m != nil {

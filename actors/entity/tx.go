@@ -22,14 +22,23 @@ type Tx struct {
 	signals []*Event
 	tells   []*Tell
 	origin  uint64 // of the call, for event headers
-	err     error  // of an After hook
+	err     *Error // of the first After hook that refused
 }
 
-// A loggedRow is an event row that this Step wrote.
+// A loggedRow is an event row that a Step wrote, or reads.
 type loggedRow struct {
 	seq     uint64
 	val     []byte
-	stamped bool // its stamp is still to come
+	stamped bool   // its stamp is still to come, and its place is the committer's
+	version uint64 // the Step that wrote it; 0: this one, or it is durable
+}
+
+// stamp is the row's stamp; 0: it is still to come.
+func (l *loggedRow) stamp() uint64 {
+	if l.stamped {
+		return 0
+	}
+	return getStamp(l.val)
 }
 
 func (m *Memory) begin(r *Registry, c *Call, turn Turn) *Tx {
@@ -93,12 +102,12 @@ func (tx *Tx) Emit(body Message) uint64 {
 	e.Seq = seq
 	e.header = header{class: t.Class, number: t.Number, ordinal: tx.head.Ordinal, prev: prev, at: e.At, by: e.header.by, origin: tx.origin}
 	tx.events = append(tx.events, e)
-	tx.logged = append(tx.logged, loggedRow{seq, encodeEvent(e), true})
+	tx.logged = append(tx.logged, loggedRow{seq: seq, val: encodeEvent(seq, &e.header, t, body), stamped: true})
 	if len(tx.logged) > tx.policy.StepWrites {
 		panic(tooMuch{"events"})
 	}
 	for _, after := range tx.reg.after[body.ProtoReflect().Descriptor().FullName()] {
-		if err := after(tx, body); err != nil && tx.err == nil {
+		if err := Public(after(tx, body)); err != nil && tx.err == nil {
 			tx.err = err
 		}
 	}
@@ -126,35 +135,37 @@ func (tx *Tx) newEvent(t *EventType, body Message) *Event {
 }
 
 // Rewrite overwrites the body of an event where it stands; its header stays.
-// The old body is gone for every reader from the next commit on.
+// The old body is gone for every reader from the next commit on. An event that
+// has no stamp yet gets that of this Step's commit.
 func (tx *Tx) Rewrite(seq uint64, body Message) {
 	old := tx.row(seq)
-	if old == nil {
+	if old.val == nil {
 		panic(fmt.Sprintf("entity: Rewrite of event %d, which is not there", seq))
 	}
-	h, stamp, _, err := parseEvent(seq, old)
+	h, _, err := parseEvent(seq, old.val)
 	if err != nil {
-		panic(fault{err})
+		panic(fault{fmt.Errorf("event %d of %s: %w", seq, tx.ref, err)})
 	}
-	if t := tx.reg.events.of(body); t.Number != h.number {
+	t := tx.reg.events.of(body)
+	if t.Number != h.number {
 		panic(fmt.Sprintf("entity: Rewrite of event %d by a %s", seq, t.Name))
 	}
-	val, err := appendEvent(make([]byte, 0, maxHeaderBytes+body.SizeVT()), seq, &h, body)
-	if err != nil {
-		panic(fault{err})
-	}
-	PutStamp(val, stamp)
+	val := encodeEvent(seq, &h, t, body)
+	PutStamp(val, old.stamp())
 	if tx.memory.planted == RevokedBodyStays {
 		return
 	}
-	tx.logged = append(tx.logged, loggedRow{seq, val, stamp == 0})
+	tx.logged = append(tx.logged, loggedRow{seq: seq, val: val, stamped: old.stamped})
+	if len(tx.logged) > tx.policy.StepWrites {
+		panic(tooMuch{"events"})
+	}
 }
 
-// row returns the row of an event as this Step sees it, or nil.
-func (tx *Tx) row(seq uint64) []byte {
+// row returns the row of an event as this Step sees it; val nil: there is none.
+func (tx *Tx) row(seq uint64) loggedRow {
 	for i := len(tx.logged) - 1; i >= 0; i-- {
 		if tx.logged[i].seq == seq {
-			return tx.logged[i].val
+			return tx.logged[i]
 		}
 	}
 	return tx.memory.row(seq)
@@ -163,11 +174,11 @@ func (tx *Tx) row(seq uint64) []byte {
 // Event returns an event of the entity's log as this Step sees it, or nil.
 func (tx *Tx) Event(seq uint64) *Event {
 	tx.charge(1)
-	val := tx.row(seq)
-	if val == nil {
+	row := tx.row(seq)
+	if row.val == nil {
 		return nil
 	}
-	e, err := tx.reg.decodeEvent(&tx.View, seq, val)
+	e, err := tx.reg.decodeEvent(&tx.View, &row)
 	if err != nil {
 		panic(fault{err})
 	}
@@ -178,16 +189,15 @@ func (tx *Tx) Event(seq uint64) *Event {
 func (tx *Tx) Head() Head { return tx.head }
 
 // encodeEvent makes the row of an event. Joined fields are not stored.
-func encodeEvent(e *Event) []byte {
-	body := e.Body.(Message)
-	if len(e.Type.joined) > 0 {
+func encodeEvent(seq uint64, h *header, t *EventType, body Message) []byte {
+	if len(t.joined) > 0 {
 		stored := proto.Clone(body)
-		for _, j := range e.Type.joined {
+		for _, j := range t.joined {
 			stored.ProtoReflect().Clear(j.field)
 		}
 		body = stored.(Message)
 	}
-	val, err := appendEvent(make([]byte, 0, maxHeaderBytes+body.SizeVT()), e.Seq, &e.header, body)
+	val, err := appendEvent(make([]byte, 0, maxHeaderBytes+body.SizeVT()), seq, h, body)
 	if err != nil {
 		panic(fault{err})
 	}

@@ -21,8 +21,8 @@ type Group struct {
 	writes []entity.Write
 }
 
-// Take takes what the queues hold, shard by shard in Step order, or nil. One
-// goroutine takes and syncs.
+// Take takes what the queues hold, shard by shard in Step order, or nil if they
+// are empty. One goroutine takes and syncs.
 func (c *Core) Take() *Group {
 	dirty := c.dirty.Swap(0)
 	if dirty == 0 {
@@ -40,6 +40,9 @@ func (c *Core) Take() *Group {
 			s.queue = s.queue[:0]
 		}
 		s.mu.Unlock()
+	}
+	if len(g.items) == 0 {
+		return nil // They were taken before they could be announced.
 	}
 	return g
 }

@@ -113,7 +113,8 @@ type Core struct {
 
 	shards     [entity.Shards]shard
 	dirty      atomic.Uint64 // a bit for each shard whose queue is not empty
-	unreleased atomic.Int64  // calls accepted and not yet released
+	unreleased atomic.Int64  // jobs accepted and not yet released
+	entered    atomic.Int64  // queries not yet answered, and calls not yet accepted or refused
 	stamp      uint64        // of the last commit; the committer's
 	outbox     outbox
 	watch      clockWatch
@@ -259,5 +260,10 @@ func (c *Core) giveBack(view entity.Snapshot) {
 	}
 }
 
-// Idle reports whether every accepted call has been released.
-func (c *Core) Idle() bool { return c.unreleased.Load() == 0 }
+// Idle reports whether every accepted call has been released and every query
+// answered.
+func (c *Core) Idle() bool {
+	// In this order: a call is counted as accepted before it is no longer
+	// counted as entered.
+	return c.entered.Load() == 0 && c.unreleased.Load() == 0
+}

@@ -79,6 +79,8 @@ func Start(cfg Config) (*Host, error) {
 
 // Submit is Core.Submit until the host stops.
 func (h *Host) Submit(call *entity.Call, done func(entity.Result)) {
+	h.entered.Add(1) // So that Stop sees a call that has seen no draining.
+	defer h.entered.Add(-1)
 	if h.draining.Load() {
 		h.refuse(done, "the server is going down; nothing was done")
 		return
@@ -86,8 +88,8 @@ func (h *Host) Submit(call *entity.Call, done func(entity.Result)) {
 	h.Core.Submit(call, done)
 }
 
-// Stop takes no more calls, waits until every accepted one has been released
-// or ctx ends, and stops.
+// Stop takes no more calls and queries, waits until every accepted one has been
+// answered or ctx ends, and stops.
 func (h *Host) Stop(ctx context.Context) error {
 	h.draining.Store(true)
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -183,6 +185,9 @@ func (a actors) Wake() {
 
 // Query hands f to the pool.
 func (a actors) Query(f func()) bool {
+	if a.draining.Load() {
+		return false
+	}
 	select {
 	case a.queries <- f:
 		return true

@@ -11,6 +11,7 @@ type metrics struct {
 	panics     prometheus.Counter
 	bounds     prometheus.Counter
 	parked     prometheus.Counter
+	unreadable prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -30,6 +31,7 @@ func newMetrics() *metrics {
 		overloaded: counter("overloaded_total", "Calls refused to keep promises."),
 		panics:     counter("panics_total", "Steps and queries that panicked."),
 		bounds:     counter("bounds_total", "Steps and queries that exceeded the policy's bounds."),
+		unreadable: counter("unreadable_total", "Reads of a log that met a damaged row or a bug."),
 		parked:     counter("dead_letters_total", "Tells parked among the dead letters."),
 	}
 }
@@ -37,7 +39,7 @@ func newMetrics() *metrics {
 // Register makes the core's metrics part of r.
 func (c *Core) Register(r prometheus.Registerer) {
 	m := c.metrics
-	r.MustRegister(m.entities, m.tells, m.groups, m.overloaded, m.panics, m.bounds, m.parked,
+	r.MustRegister(m.entities, m.tells, m.groups, m.overloaded, m.panics, m.bounds, m.parked, m.unreadable,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "kith_host_unreleased", Help: "Calls accepted and not yet released."},
 			func() float64 { return float64(c.unreleased.Load()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "kith_host_clock_held", Help: "1: the clock has jumped and retention waits."},

@@ -6,7 +6,7 @@ import (
 
 // query runs a query on the durable view, off the caller's goroutine.
 func (c *Core) query(call *entity.Call, policy *entity.Policy, done func(entity.Result)) {
-	ok := c.Scheduler.Query(func() {
+	ok := c.ask(func() {
 		view := c.reader(call.To)
 		defer c.giveBack(view)
 		out := c.Registry.Query(view, call, entity.Turn{Now: c.Clock.Now(), Policy: policy})
@@ -19,6 +19,19 @@ func (c *Core) query(call *entity.Call, policy *entity.Policy, done func(entity.
 	if !ok {
 		c.refuse(done, "too many queries wait; try again")
 	}
+}
+
+// ask has the pool run f. False: too many wait.
+func (c *Core) ask(f func()) bool {
+	c.entered.Add(1)
+	ok := c.Scheduler.Query(func() {
+		defer c.entered.Add(-1)
+		f()
+	})
+	if !ok {
+		c.entered.Add(-1)
+	}
+	return ok
 }
 
 // Positions reads where logs stand for one viewer. done hears them from
@@ -36,12 +49,13 @@ func (c *Core) Positions(viewer entity.Caller, refs []entity.Ref, done func([]en
 		fail(entity.Errorf(entity.NotFound, "there is no such tenant"))
 		return
 	}
-	ok := c.Scheduler.Query(func() {
+	ok := c.ask(func() {
 		all := make([]entity.Position, len(refs))
 		for i, ref := range refs {
 			view := c.positionReader(ref)
 			all[i] = c.Registry.Position(view, ref, viewer, policy, c.Storage.Incarnation())
 			c.giveBack(view)
+			c.noteRead(ref, all[i].Fault)
 		}
 		done(all)
 	})
@@ -59,15 +73,24 @@ func (c *Core) Replay(viewer entity.Caller, ref entity.Ref, after uint64, limit 
 		done(entity.Page{Err: entity.Errorf(entity.NotFound, "there is no such log, or you may not read it")})
 		return
 	}
-	ok := c.Scheduler.Query(func() {
+	ok := c.ask(func() {
 		view := c.reader(ref)
 		page := c.Registry.Replay(view, ref, viewer, policy, after, limit)
 		c.giveBack(view)
+		c.noteRead(ref, page.Fault)
 		done(page)
 	})
 	if !ok {
 		c.metrics.overloaded.Inc()
 		done(entity.Page{Err: entity.Errorf(entity.Overloaded, "too many queries wait; try again")})
+	}
+}
+
+// noteRead logs and counts what a read of a log should not have met.
+func (c *Core) noteRead(ref entity.Ref, fault error) {
+	if fault != nil {
+		c.metrics.unreadable.Inc()
+		c.Log.Error("a log could not be read", "ref", ref.String(), "error", fault)
 	}
 }
 

@@ -20,18 +20,21 @@ type outbox struct {
 type pair struct{ from, to entity.Ref }
 
 // A pairQueue is what one entity has still to tell another. The first tell is
-// on its way.
+// on its way, or waits to be tried again.
 type pairQueue struct {
-	tells []*entity.Tell
-	tries int // of the first that panicked
+	tells   []*entity.Tell
+	panics  int  // of the first
+	waits   int  // of the first
+	waiting bool // now
 }
 
 const (
 	// maxTries is how often a tell that panics is tried before it is parked.
 	maxTries = 5
-	// retryAfter is the first wait before a tell is tried again; each next
-	// wait is twice as long.
-	retryAfter = 100 * time.Millisecond
+	// retryAfter is the first wait before a tell is tried again; each next wait
+	// is twice as long, up to maxRetryAfter.
+	retryAfter    = 100 * time.Millisecond
+	maxRetryAfter = 10 * time.Second
 )
 
 func pairOf(t *entity.Tell) pair { return pair{t.From, t.Call.To} }
@@ -95,30 +98,56 @@ func (o *outbox) released(it *item) {
 		o.next(it.gone)
 	case it.job == nil || !it.job.IsTell():
 	case it.out.Panic != "":
-		o.again(it.job.tell, it.out.Err.Msg)
+		o.panicked(it.job.tell, it.out.Err.Msg)
 	case it.out.Err != nil && it.out.Err.Code == entity.Overloaded:
-		o.core.Scheduler.After(retryAfter, func() { o.deliver(it.job.tell) })
+		o.again(it.job.tell)
 	default:
 		o.leave(it.job.tell, it.job.tell.Done())
 	}
 }
 
-// again tries a tell that panicked some more, then parks it.
-func (o *outbox) again(t *entity.Tell, reason string) {
+// panicked tries a tell some more, then parks it.
+func (o *outbox) panicked(t *entity.Tell, reason string) {
 	o.mu.Lock()
 	q := o.pairs[pairOf(t)]
-	if q == nil || q.tells[0] != t {
+	if q == nil || q.tells[0].Number != t.Number || q.waiting {
 		o.mu.Unlock()
-		return // A copy that came late: the tell is done.
+		return // A copy that came late.
 	}
-	q.tries++
-	tries := q.tries
+	q.panics++
+	tries := q.panics
 	o.mu.Unlock()
-	if tries >= maxTries {
+	switch {
+	case tries < maxTries:
+		o.again(t)
+	case tries == maxTries: // Else it is being parked.
 		o.park(t, reason)
+	}
+}
+
+// again delivers a tell once more, after a while. However many copies of it
+// fail, one is tried again, and none once the tell has left.
+func (o *outbox) again(t *entity.Tell) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	q := o.pairs[pairOf(t)]
+	if q == nil || q.tells[0].Number != t.Number || q.waiting {
 		return
 	}
-	o.core.Scheduler.After(retryAfter<<tries, func() { o.deliver(t) })
+	wait := min(retryAfter<<min(q.waits, 30), maxRetryAfter)
+	q.waiting = true
+	q.waits++
+	o.core.Scheduler.After(wait, func() {
+		o.mu.Lock()
+		first := o.pairs[pairOf(t)] == q && q.tells[0].Number == t.Number
+		if first {
+			q.waiting = false
+		}
+		o.mu.Unlock()
+		if first {
+			o.deliver(t)
+		}
+	})
 }
 
 func (o *outbox) park(t *entity.Tell, reason string) {
@@ -161,7 +190,7 @@ func (o *outbox) next(gone *entity.Tell) {
 		o.mu.Unlock()
 		return
 	}
-	q.tells, q.tries = q.tells[1:], 0
+	q.tells, q.panics, q.waits, q.waiting = q.tells[1:], 0, 0, false
 	var following *entity.Tell
 	if len(q.tells) > 0 {
 		following = q.tells[0]
@@ -172,7 +201,9 @@ func (o *outbox) next(gone *entity.Tell) {
 	o.core.metrics.tells.Dec()
 	if following != nil {
 		o.deliver(following)
-		return
+		if !following.Again && !gone.Again {
+			return
+		}
 	}
 	if o.core.policies[gone.Call.To.Tenant] != nil {
 		o.core.post(gone.Call.To, &Job{tell: gone, forget: true}, 0)

@@ -169,7 +169,7 @@ func (x Conversation_Type) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Conversation_Type.Descriptor instead.
 func (Conversation_Type) EnumDescriptor() ([]byte, []int) {
-	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{3, 0}
+	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{4, 0}
 }
 
 // Interval is a closed range of seqs. through = 0: still open.
@@ -228,12 +228,15 @@ func (x *Interval) GetThrough() uint64 {
 // Member is one person's place in a conversation, present or past. Key: user
 // number. A row outlives the membership: it says what he may still read.
 type Member struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"` // His number in this conversation, from 1, never reused.
-	UserId        string                 `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	Role          Role                   `protobuf:"varint,3,opt,name=role,proto3,enum=kith.v1.Role" json:"role,omitempty"`       // ROLE_UNSPECIFIED: not in it any more.
-	JoinedAt      int64                  `protobuf:"varint,4,opt,name=joined_at,json=joinedAt,proto3" json:"joined_at,omitempty"` // Unix milliseconds; the latest time he joined.
-	Readable      []*Interval            `protobuf:"bytes,5,rep,name=readable,proto3" json:"readable,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Number   uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"` // His number in this conversation, from 1, never reused.
+	UserId   string                 `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	Role     Role                   `protobuf:"varint,3,opt,name=role,proto3,enum=kith.v1.Role" json:"role,omitempty"`       // ROLE_UNSPECIFIED: not in it any more.
+	JoinedAt int64                  `protobuf:"varint,4,opt,name=joined_at,json=joinedAt,proto3" json:"joined_at,omitempty"` // Unix milliseconds; the latest time he joined.
+	// What he may read: rising, apart from each other, the last one open while he
+	// is in it. The first event is that of his join, or the conversation's first;
+	// the last is that of his leaving.
+	Readable      []*Interval `protobuf:"bytes,5,rep,name=readable,proto3" json:"readable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -303,6 +306,53 @@ func (x *Member) GetReadable() []*Interval {
 	return nil
 }
 
+// Present marks a member who is in the conversation now. Key: user number. The
+// rows of those who went stay in Member; who hears an event is read from here,
+// so that it costs no more for everybody who ever passed through.
+type Present struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"` // He reads everything from this seq on.
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Present) Reset() {
+	*x = Present{}
+	mi := &file_actors_conversation_conversation_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Present) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Present) ProtoMessage() {}
+
+func (x *Present) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_conversation_conversation_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Present.ProtoReflect.Descriptor instead.
+func (*Present) Descriptor() ([]byte, []int) {
+	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Present) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
 // MemberNumber finds a member by his number. Key: number.
 type MemberNumber struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -314,7 +364,7 @@ type MemberNumber struct {
 
 func (x *MemberNumber) Reset() {
 	*x = MemberNumber{}
-	mi := &file_actors_conversation_conversation_proto_msgTypes[2]
+	mi := &file_actors_conversation_conversation_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -326,7 +376,7 @@ func (x *MemberNumber) String() string {
 func (*MemberNumber) ProtoMessage() {}
 
 func (x *MemberNumber) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_conversation_conversation_proto_msgTypes[2]
+	mi := &file_actors_conversation_conversation_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -339,7 +389,7 @@ func (x *MemberNumber) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberNumber.ProtoReflect.Descriptor instead.
 func (*MemberNumber) Descriptor() ([]byte, []int) {
-	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{2}
+	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *MemberNumber) GetUserId() string {
@@ -374,7 +424,7 @@ type Conversation struct {
 
 func (x *Conversation) Reset() {
 	*x = Conversation{}
-	mi := &file_actors_conversation_conversation_proto_msgTypes[3]
+	mi := &file_actors_conversation_conversation_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -386,7 +436,7 @@ func (x *Conversation) String() string {
 func (*Conversation) ProtoMessage() {}
 
 func (x *Conversation) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_conversation_conversation_proto_msgTypes[3]
+	mi := &file_actors_conversation_conversation_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -399,7 +449,7 @@ func (x *Conversation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Conversation.ProtoReflect.Descriptor instead.
 func (*Conversation) Descriptor() ([]byte, []int) {
-	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{3}
+	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Conversation) GetType() Conversation_Type {
@@ -478,7 +528,7 @@ type Permissions struct {
 
 func (x *Permissions) Reset() {
 	*x = Permissions{}
-	mi := &file_actors_conversation_conversation_proto_msgTypes[4]
+	mi := &file_actors_conversation_conversation_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -490,7 +540,7 @@ func (x *Permissions) String() string {
 func (*Permissions) ProtoMessage() {}
 
 func (x *Permissions) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_conversation_conversation_proto_msgTypes[4]
+	mi := &file_actors_conversation_conversation_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -503,7 +553,7 @@ func (x *Permissions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Permissions.ProtoReflect.Descriptor instead.
 func (*Permissions) Descriptor() ([]byte, []int) {
-	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{4}
+	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Permissions) GetSend() Role {
@@ -537,7 +587,7 @@ type Hidden struct {
 
 func (x *Hidden) Reset() {
 	*x = Hidden{}
-	mi := &file_actors_conversation_conversation_proto_msgTypes[5]
+	mi := &file_actors_conversation_conversation_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -549,7 +599,7 @@ func (x *Hidden) String() string {
 func (*Hidden) ProtoMessage() {}
 
 func (x *Hidden) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_conversation_conversation_proto_msgTypes[5]
+	mi := &file_actors_conversation_conversation_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -562,7 +612,53 @@ func (x *Hidden) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hidden.ProtoReflect.Descriptor instead.
 func (*Hidden) Descriptor() ([]byte, []int) {
-	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{5}
+	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{6}
+}
+
+// HiddenCount counts the members who deleted a message for themselves. Key:
+// seq. What everybody who was ever a member has deleted is erased.
+type HiddenCount struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Members       uint32                 `protobuf:"varint,1,opt,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HiddenCount) Reset() {
+	*x = HiddenCount{}
+	mi := &file_actors_conversation_conversation_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HiddenCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HiddenCount) ProtoMessage() {}
+
+func (x *HiddenCount) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_conversation_conversation_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HiddenCount.ProtoReflect.Descriptor instead.
+func (*HiddenCount) Descriptor() ([]byte, []int) {
+	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *HiddenCount) GetMembers() uint32 {
+	if x != nil {
+		return x.Members
+	}
+	return 0
 }
 
 var File_actors_conversation_conversation_proto protoreflect.FileDescriptor
@@ -579,7 +675,10 @@ const file_actors_conversation_conversation_proto_rawDesc = "" +
 	"\x04role\x18\x03 \x01(\x0e2\r.kith.v1.RoleR\x04role\x12\x1b\n" +
 	"\tjoined_at\x18\x04 \x01(\x03R\bjoinedAt\x12-\n" +
 	"\breadable\x18\x05 \x03(\v2\x11.kith.v1.IntervalR\breadable:\x88\x01\x9a\xb5\x18\x83\x01\b\x10\x12\n" +
-	"the member\x1a5to decide who may read and write, and to name authors\"\x1bas long as the conversation*\x1dconversations/<id>/membership0\x02\"\xba\x01\n" +
+	"the member\x1a5to decide who may read and write, and to name authors\"\x1bas long as the conversation*\x1dconversations/<id>/membership0\x02\"\x85\x01\n" +
+	"\aPresent\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\x04R\x04from:f\x9a\xb5\x18b\b\x14\x12\n" +
+	"the member\x1a\x1ato know who hears an event\"\x15until the member goes*\x1dconversations/<id>/membership0\x01\"\xba\x01\n" +
 	"\fMemberNumber\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x1f\n" +
 	"\vuser_number\x18\x02 \x01(\x04R\n" +
@@ -608,7 +707,9 @@ const file_actors_conversation_conversation_proto_rawDesc = "" +
 	"\vchange_info\x18\x03 \x01(\x0e2\r.kith.v1.RoleR\n" +
 	"changeInfo\"\x84\x01\n" +
 	"\x06Hidden:z\x9a\xb5\x18v\b\x13\x12\n" +
-	"the member\x1a1to keep from a person what he deleted for himself\"\x16as long as the message*\x19conversations/<id>/hidden0\x01*>\n" +
+	"the member\x1a1to keep from a person what he deleted for himself\"\x16as long as the message*\x19conversations/<id>/hidden0\x01\"\xad\x01\n" +
+	"\vHiddenCount\x12\x18\n" +
+	"\amembers\x18\x01 \x01(\rR\amembers:\x83\x01\x9a\xb5\x18\x7f\b\x15\x12\x06nobody\x1aJto erase what everybody has deleted, and to join no text that somebody has\"\x16as long as the message*\rnone: a count0\x03*>\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
@@ -633,23 +734,25 @@ func file_actors_conversation_conversation_proto_rawDescGZIP() []byte {
 }
 
 var file_actors_conversation_conversation_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_actors_conversation_conversation_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_actors_conversation_conversation_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_actors_conversation_conversation_proto_goTypes = []any{
 	(Role)(0),              // 0: kith.v1.Role
 	(JoinRule)(0),          // 1: kith.v1.JoinRule
 	(Conversation_Type)(0), // 2: kith.v1.Conversation.Type
 	(*Interval)(nil),       // 3: kith.v1.Interval
 	(*Member)(nil),         // 4: kith.v1.Member
-	(*MemberNumber)(nil),   // 5: kith.v1.MemberNumber
-	(*Conversation)(nil),   // 6: kith.v1.Conversation
-	(*Permissions)(nil),    // 7: kith.v1.Permissions
-	(*Hidden)(nil),         // 8: kith.v1.Hidden
+	(*Present)(nil),        // 5: kith.v1.Present
+	(*MemberNumber)(nil),   // 6: kith.v1.MemberNumber
+	(*Conversation)(nil),   // 7: kith.v1.Conversation
+	(*Permissions)(nil),    // 8: kith.v1.Permissions
+	(*Hidden)(nil),         // 9: kith.v1.Hidden
+	(*HiddenCount)(nil),    // 10: kith.v1.HiddenCount
 }
 var file_actors_conversation_conversation_proto_depIdxs = []int32{
 	0, // 0: kith.v1.Member.role:type_name -> kith.v1.Role
 	3, // 1: kith.v1.Member.readable:type_name -> kith.v1.Interval
 	2, // 2: kith.v1.Conversation.type:type_name -> kith.v1.Conversation.Type
-	7, // 3: kith.v1.Conversation.permissions:type_name -> kith.v1.Permissions
+	8, // 3: kith.v1.Conversation.permissions:type_name -> kith.v1.Permissions
 	1, // 4: kith.v1.Conversation.join_rule:type_name -> kith.v1.JoinRule
 	0, // 5: kith.v1.Permissions.send:type_name -> kith.v1.Role
 	0, // 6: kith.v1.Permissions.invite:type_name -> kith.v1.Role
@@ -673,7 +776,7 @@ func file_actors_conversation_conversation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_actors_conversation_conversation_proto_rawDesc), len(file_actors_conversation_conversation_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

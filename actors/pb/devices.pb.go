@@ -417,29 +417,27 @@ func (x *DeviceAdded) GetApp() string {
 	return ""
 }
 
-// Account is the user himself. One row; without it there is no such user.
-type Account struct {
+type DeviceForgotten struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	UserId        string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	CreatedAt     int64                  `protobuf:"varint,2,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"` // Unix milliseconds.
+	DeviceId      string                 `protobuf:"bytes,1,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"` // The list was full, and it had not connected for the longest time.
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Account) Reset() {
-	*x = Account{}
+func (x *DeviceForgotten) Reset() {
+	*x = DeviceForgotten{}
 	mi := &file_actors_feature_devices_devices_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Account) String() string {
+func (x *DeviceForgotten) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Account) ProtoMessage() {}
+func (*DeviceForgotten) ProtoMessage() {}
 
-func (x *Account) ProtoReflect() protoreflect.Message {
+func (x *DeviceForgotten) ProtoReflect() protoreflect.Message {
 	mi := &file_actors_feature_devices_devices_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -451,23 +449,16 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Account.ProtoReflect.Descriptor instead.
-func (*Account) Descriptor() ([]byte, []int) {
+// Deprecated: Use DeviceForgotten.ProtoReflect.Descriptor instead.
+func (*DeviceForgotten) Descriptor() ([]byte, []int) {
 	return file_actors_feature_devices_devices_proto_rawDescGZIP(), []int{7}
 }
 
-func (x *Account) GetUserId() string {
+func (x *DeviceForgotten) GetDeviceId() string {
 	if x != nil {
-		return x.UserId
+		return x.DeviceId
 	}
 	return ""
-}
-
-func (x *Account) GetCreatedAt() int64 {
-	if x != nil {
-		return x.CreatedAt
-	}
-	return 0
 }
 
 // Device is one installation. Key: device id.
@@ -585,18 +576,16 @@ const file_actors_feature_devices_devices_proto_rawDesc = "" +
 	"\tdevice_id\x18\x01 \x01(\tR\bdeviceId\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12\x0e\n" +
 	"\x02os\x18\x03 \x01(\tR\x02os\x12\x10\n" +
-	"\x03app\x18\x04 \x01(\tR\x03app:\b\x92\xb5\x18\x04\bQ\x10\x02\"\xb5\x01\n" +
-	"\aAccount\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x1d\n" +
-	"\n" +
-	"created_at\x18\x02 \x01(\x03R\tcreatedAt:r\x9a\xb5\x18n\b(\x12\bthe user\x1a=to know that the user exists and which subject has the number\"\x16as long as the account*\aaccount0\x01\"\xfd\x01\n" +
+	"\x03app\x18\x04 \x01(\tR\x03app:\b\x92\xb5\x18\x04\bQ\x10\x02\"8\n" +
+	"\x0fDeviceForgotten\x12\x1b\n" +
+	"\tdevice_id\x18\x01 \x01(\tR\bdeviceId:\b\x92\xb5\x18\x04\bR\x10\x02\"\x93\x02\n" +
 	"\x06Device\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x0e\n" +
 	"\x02os\x18\x02 \x01(\tR\x02os\x12\x10\n" +
 	"\x03sdk\x18\x03 \x01(\tR\x03sdk\x12\x10\n" +
 	"\x03app\x18\x04 \x01(\tR\x03app\x12\x19\n" +
 	"\badded_at\x18\x05 \x01(\x03R\aaddedAt\x12!\n" +
-	"\fconnected_at\x18\x06 \x01(\x03R\vconnectedAt:k\x9a\xb5\x18g\b)\x12\bthe user\x1a!to show him where he is signed in\"+the last value only, as long as the account*\adevices0\x012\xab\x01\n" +
+	"\fconnected_at\x18\x06 \x01(\x03R\vconnectedAt:\x80\x01\x9a\xb5\x18|\b)\x12\bthe user\x1a!to show him where he is signed in\"@the last value only, until newer devices fill the profile's list*\adevices0\x012\xab\x01\n" +
 	"\aDevices\x12R\n" +
 	"\aConnect\x12\x1d.kith.v1.ConnectDeviceRequest\x1a\x1e.kith.v1.ConnectDeviceResponse\"\b\x8a\xb5\x18\x04\b\x01(\x01\x12L\n" +
 	"\x04List\x12\x1b.kith.v1.ListDevicesRequest\x1a\x1c.kith.v1.ListDevicesResponse\"\t\x8a\xb5\x18\x02\b\x01\x90\x02\x01B\x10Z\x0ekith/actors/pbb\x06proto3"
@@ -622,7 +611,7 @@ var file_actors_feature_devices_devices_proto_goTypes = []any{
 	(*DeviceItem)(nil),            // 4: kith.v1.DeviceItem
 	(*UserCreated)(nil),           // 5: kith.v1.UserCreated
 	(*DeviceAdded)(nil),           // 6: kith.v1.DeviceAdded
-	(*Account)(nil),               // 7: kith.v1.Account
+	(*DeviceForgotten)(nil),       // 7: kith.v1.DeviceForgotten
 	(*Device)(nil),                // 8: kith.v1.Device
 }
 var file_actors_feature_devices_devices_proto_depIdxs = []int32{

@@ -155,13 +155,12 @@ func (m *DeviceAdded) CloneMessageVT() proto.Message {
 	return m.CloneVT()
 }
 
-func (m *Account) CloneVT() *Account {
+func (m *DeviceForgotten) CloneVT() *DeviceForgotten {
 	if m == nil {
-		return (*Account)(nil)
+		return (*DeviceForgotten)(nil)
 	}
-	r := new(Account)
-	r.UserId = m.UserId
-	r.CreatedAt = m.CreatedAt
+	r := new(DeviceForgotten)
+	r.DeviceId = m.DeviceId
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -169,7 +168,7 @@ func (m *Account) CloneVT() *Account {
 	return r
 }
 
-func (m *Account) CloneMessageVT() proto.Message {
+func (m *DeviceForgotten) CloneMessageVT() proto.Message {
 	return m.CloneVT()
 }
 
@@ -559,7 +558,7 @@ func (m *DeviceAdded) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	return len(dAtA) - i, nil
 }
 
-func (m *Account) MarshalVT() (dAtA []byte, err error) {
+func (m *DeviceForgotten) MarshalVT() (dAtA []byte, err error) {
 	if m == nil {
 		return nil, nil
 	}
@@ -572,12 +571,12 @@ func (m *Account) MarshalVT() (dAtA []byte, err error) {
 	return dAtA[:n], nil
 }
 
-func (m *Account) MarshalToVT(dAtA []byte) (int, error) {
+func (m *DeviceForgotten) MarshalToVT(dAtA []byte) (int, error) {
 	size := m.SizeVT()
 	return m.MarshalToSizedBufferVT(dAtA[:size])
 }
 
-func (m *Account) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+func (m *DeviceForgotten) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m == nil {
 		return 0, nil
 	}
@@ -589,15 +588,10 @@ func (m *Account) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
-	if m.CreatedAt != 0 {
-		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.CreatedAt))
-		i--
-		dAtA[i] = 0x10
-	}
-	if len(m.UserId) > 0 {
-		i -= len(m.UserId)
-		copy(dAtA[i:], m.UserId)
-		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.UserId)))
+	if len(m.DeviceId) > 0 {
+		i -= len(m.DeviceId)
+		copy(dAtA[i:], m.DeviceId)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.DeviceId)))
 		i--
 		dAtA[i] = 0xa
 	}
@@ -815,18 +809,15 @@ func (m *DeviceAdded) SizeVT() (n int) {
 	return n
 }
 
-func (m *Account) SizeVT() (n int) {
+func (m *DeviceForgotten) SizeVT() (n int) {
 	if m == nil {
 		return 0
 	}
 	var l int
 	_ = l
-	l = len(m.UserId)
+	l = len(m.DeviceId)
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
-	}
-	if m.CreatedAt != 0 {
-		n += 1 + protohelpers.SizeOfVarint(uint64(m.CreatedAt))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -1749,7 +1740,7 @@ func (m *DeviceAdded) UnmarshalVT(dAtA []byte) error {
 	}
 	return nil
 }
-func (m *Account) UnmarshalVT(dAtA []byte) error {
+func (m *DeviceForgotten) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
@@ -1772,15 +1763,15 @@ func (m *Account) UnmarshalVT(dAtA []byte) error {
 		fieldNum := int32(wire >> 3)
 		wireType := int(wire & 0x7)
 		if wireType == 4 {
-			return fmt.Errorf("proto: Account: wiretype end group for non-group")
+			return fmt.Errorf("proto: DeviceForgotten: wiretype end group for non-group")
 		}
 		if fieldNum <= 0 {
-			return fmt.Errorf("proto: Account: illegal tag %d (wire type %d)", fieldNum, wire)
+			return fmt.Errorf("proto: DeviceForgotten: illegal tag %d (wire type %d)", fieldNum, wire)
 		}
 		switch fieldNum {
 		case 1:
 			if wireType != 2 {
-				return fmt.Errorf("proto: wrong wireType = %d for field UserId", wireType)
+				return fmt.Errorf("proto: wrong wireType = %d for field DeviceId", wireType)
 			}
 			var stringLen uint64
 			for shift := uint(0); ; shift += 7 {
@@ -1808,27 +1799,8 @@ func (m *Account) UnmarshalVT(dAtA []byte) error {
 			if postIndex > l {
 				return io.ErrUnexpectedEOF
 			}
-			m.UserId = string(dAtA[iNdEx:postIndex])
+			m.DeviceId = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
-		case 2:
-			if wireType != 0 {
-				return fmt.Errorf("proto: wrong wireType = %d for field CreatedAt", wireType)
-			}
-			m.CreatedAt = 0
-			for shift := uint(0); ; shift += 7 {
-				if shift >= 64 {
-					return protohelpers.ErrIntOverflow
-				}
-				if iNdEx >= l {
-					return io.ErrUnexpectedEOF
-				}
-				b := dAtA[iNdEx]
-				iNdEx++
-				m.CreatedAt |= int64(b&0x7F) << shift
-				if b < 0x80 {
-					break
-				}
-			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

@@ -73,10 +73,12 @@ func (x *ListDialogsRequest) GetLimit() uint32 {
 	return 0
 }
 
+// ListDialogsResponse may have fewer dialogs than the limit, even none: only an
+// empty cursor says that there is no more.
 type ListDialogsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Dialogs       []*DialogItem          `protobuf:"bytes,1,rep,name=dialogs,proto3" json:"dialogs,omitempty"`
-	Cursor        string                 `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"` // Empty: there is no more.
+	Cursor        string                 `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -185,6 +187,8 @@ func (x *DialogItem) GetJoinedAt() int64 {
 	return 0
 }
 
+// The seqs below are of the join or the leave in the conversation: the later
+// one wins, whichever arrives last.
 type DialogJoinedRequest struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	ConversationId uint64                 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`

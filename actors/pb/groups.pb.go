@@ -485,6 +485,8 @@ func (x *GroupMember) GetJoinedAt() int64 {
 // InviteRequest invites people whom the caller knows: with whom he shares the
 // conversation `via`, by default his direct with each of them. That is checked
 // by that conversation; who does not share it is not added, and nobody is told.
+// Who shares it is added at once if the caller is still allowed to and there is
+// room.
 type InviteRequest struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	ConversationId uint64                 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
@@ -967,7 +969,8 @@ func (*SetRoleResponse) Descriptor() ([]byte, []int) {
 	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{16}
 }
 
-// ChangeGroupRequest changes what is present and leaves the rest.
+// ChangeGroupRequest changes what is present and leaves the rest. Name and
+// announcement need the permission for it, everything else an admin.
 type ChangeGroupRequest struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	ConversationId uint64                 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
@@ -1099,8 +1102,7 @@ func (*ChangeGroupResponse) Descriptor() ([]byte, []int) {
 type VouchRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
-	Inviter       string                 `protobuf:"bytes,2,opt,name=inviter,proto3" json:"inviter,omitempty"`
-	Invited       string                 `protobuf:"bytes,3,opt,name=invited,proto3" json:"invited,omitempty"`
+	Invited       string                 `protobuf:"bytes,2,opt,name=invited,proto3" json:"invited,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1140,13 +1142,6 @@ func (x *VouchRequest) GetGroup() uint64 {
 		return x.Group
 	}
 	return 0
-}
-
-func (x *VouchRequest) GetInviter() string {
-	if x != nil {
-		return x.Inviter
-	}
-	return ""
 }
 
 func (x *VouchRequest) GetInvited() string {
@@ -1194,8 +1189,9 @@ func (*VouchResponse) Descriptor() ([]byte, []int) {
 
 type VouchedRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Inviter       string                 `protobuf:"bytes,1,opt,name=inviter,proto3" json:"inviter,omitempty"`
+	Via           uint64                 `protobuf:"varint,1,opt,name=via,proto3" json:"via,omitempty"`
 	Invited       string                 `protobuf:"bytes,2,opt,name=invited,proto3" json:"invited,omitempty"`
+	Known         bool                   `protobuf:"varint,3,opt,name=known,proto3" json:"known,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1230,11 +1226,11 @@ func (*VouchedRequest) Descriptor() ([]byte, []int) {
 	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{21}
 }
 
-func (x *VouchedRequest) GetInviter() string {
+func (x *VouchedRequest) GetVia() uint64 {
 	if x != nil {
-		return x.Inviter
+		return x.Via
 	}
-	return ""
+	return 0
 }
 
 func (x *VouchedRequest) GetInvited() string {
@@ -1242,6 +1238,13 @@ func (x *VouchedRequest) GetInvited() string {
 		return x.Invited
 	}
 	return ""
+}
+
+func (x *VouchedRequest) GetKnown() bool {
+	if x != nil {
+		return x.Known
+	}
+	return false
 }
 
 type VouchedResponse struct {
@@ -1326,7 +1329,7 @@ func (x *GroupCreated) GetName() string {
 
 type MemberJoined struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	UserId        string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"` // Event.by is who invited him, or himself.
+	UserId        string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"` // Event.by is who invited him, or he himself.
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1508,6 +1511,7 @@ func (x *RoleChanged) GetRole() Role {
 	return Role_ROLE_UNSPECIFIED
 }
 
+// GroupChanged says what the group is from now on, all of it.
 type GroupChanged struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1585,11 +1589,11 @@ func (x *GroupChanged) GetJoinRule() JoinRule {
 }
 
 // Invitation waits for the answer of the conversation that inviter and invited
-// are said to share. Key: invited user number.
+// are said to share. Key: user number of the invited, of the inviter,
+// conversation. There is always an answer, and it deletes the row.
 type Invitation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Inviter       string                 `protobuf:"bytes,1,opt,name=inviter,proto3" json:"inviter,omitempty"`
-	At            int64                  `protobuf:"varint,2,opt,name=at,proto3" json:"at,omitempty"` // Unix milliseconds.
+	At            int64                  `protobuf:"varint,1,opt,name=at,proto3" json:"at,omitempty"` // Unix milliseconds.
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1622,13 +1626,6 @@ func (x *Invitation) ProtoReflect() protoreflect.Message {
 // Deprecated: Use Invitation.ProtoReflect.Descriptor instead.
 func (*Invitation) Descriptor() ([]byte, []int) {
 	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{29}
-}
-
-func (x *Invitation) GetInviter() string {
-	if x != nil {
-		return x.Inviter
-	}
-	return ""
 }
 
 func (x *Invitation) GetAt() int64 {
@@ -1720,15 +1717,15 @@ const file_actors_feature_groups_groups_proto_rawDesc = "" +
 	"\x05_nameB\x0f\n" +
 	"\r_announcementB\x11\n" +
 	"\x0f_history_hidden\"\x15\n" +
-	"\x13ChangeGroupResponse\"X\n" +
+	"\x13ChangeGroupResponse\">\n" +
 	"\fVouchRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x18\n" +
-	"\ainviter\x18\x02 \x01(\tR\ainviter\x12\x18\n" +
-	"\ainvited\x18\x03 \x01(\tR\ainvited\"\x0f\n" +
-	"\rVouchResponse\"D\n" +
-	"\x0eVouchedRequest\x12\x18\n" +
-	"\ainviter\x18\x01 \x01(\tR\ainviter\x12\x18\n" +
-	"\ainvited\x18\x02 \x01(\tR\ainvited\"\x11\n" +
+	"\ainvited\x18\x02 \x01(\tR\ainvited\"\x0f\n" +
+	"\rVouchResponse\"R\n" +
+	"\x0eVouchedRequest\x12\x10\n" +
+	"\x03via\x18\x01 \x01(\x04R\x03via\x12\x18\n" +
+	"\ainvited\x18\x02 \x01(\tR\ainvited\x12\x14\n" +
+	"\x05known\x18\x03 \x01(\bR\x05known\"\x11\n" +
 	"\x0fVouchedResponse\",\n" +
 	"\fGroupCreated\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name:\b\x92\xb5\x18\x04\b0\x10\x02\"1\n" +
@@ -1747,11 +1744,10 @@ const file_actors_feature_groups_groups_proto_rawDesc = "" +
 	"\fannouncement\x18\x02 \x01(\tR\fannouncement\x126\n" +
 	"\vpermissions\x18\x03 \x01(\v2\x14.kith.v1.PermissionsR\vpermissions\x12%\n" +
 	"\x0ehistory_hidden\x18\x04 \x01(\bR\rhistoryHidden\x12.\n" +
-	"\tjoin_rule\x18\x05 \x01(\x0e2\x11.kith.v1.JoinRuleR\bjoinRule:\b\x92\xb5\x18\x04\b5\x10\x02\"\xc9\x01\n" +
+	"\tjoin_rule\x18\x05 \x01(\x0e2\x11.kith.v1.JoinRuleR\bjoinRule:\b\x92\xb5\x18\x04\b5\x10\x02\"\xaf\x01\n" +
 	"\n" +
-	"Invitation\x12\x18\n" +
-	"\ainviter\x18\x01 \x01(\tR\ainviter\x12\x0e\n" +
-	"\x02at\x18\x02 \x01(\x03R\x02at:\x90\x01\x9a\xb5\x18\x8b\x01\b0\x12\x1bthe inviter and the invited\x1a;to add a person once it is known that the inviter knows him\"\x19until the answer, seconds*\x10none: in transit0\x012\x99\a\n" +
+	"Invitation\x12\x0e\n" +
+	"\x02at\x18\x01 \x01(\x03R\x02at:\x90\x01\x9a\xb5\x18\x8b\x01\b0\x12\x1bthe inviter and the invited\x1a;to add a person once it is known that the inviter knows him\"\x19until the answer, seconds*\x10none: in transit0\x012\x99\a\n" +
 	"\x06Groups\x12M\n" +
 	"\x06Create\x12\x1b.kith.v1.CreateGroupRequest\x1a\x1c.kith.v1.CreateGroupResponse\"\b\x8a\xb5\x18\x04\b\x02\x18\x01\x12V\n" +
 	"\x03Get\x12\x18.kith.v1.GetGroupRequest\x1a\x19.kith.v1.GetGroupResponse\"\x1a\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x90\x02\x01\x12b\n" +

@@ -400,7 +400,6 @@ func (m *VouchRequest) CloneVT() *VouchRequest {
 	}
 	r := new(VouchRequest)
 	r.Group = m.Group
-	r.Inviter = m.Inviter
 	r.Invited = m.Invited
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
@@ -434,8 +433,9 @@ func (m *VouchedRequest) CloneVT() *VouchedRequest {
 		return (*VouchedRequest)(nil)
 	}
 	r := new(VouchedRequest)
-	r.Inviter = m.Inviter
+	r.Via = m.Via
 	r.Invited = m.Invited
+	r.Known = m.Known
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -575,7 +575,6 @@ func (m *Invitation) CloneVT() *Invitation {
 		return (*Invitation)(nil)
 	}
 	r := new(Invitation)
-	r.Inviter = m.Inviter
 	r.At = m.At
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
@@ -1571,13 +1570,6 @@ func (m *VouchRequest) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		copy(dAtA[i:], m.Invited)
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Invited)))
 		i--
-		dAtA[i] = 0x1a
-	}
-	if len(m.Inviter) > 0 {
-		i -= len(m.Inviter)
-		copy(dAtA[i:], m.Inviter)
-		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Inviter)))
-		i--
 		dAtA[i] = 0x12
 	}
 	if m.Group != 0 {
@@ -1651,6 +1643,16 @@ func (m *VouchedRequest) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Known {
+		i--
+		if m.Known {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x18
+	}
 	if len(m.Invited) > 0 {
 		i -= len(m.Invited)
 		copy(dAtA[i:], m.Invited)
@@ -1658,12 +1660,10 @@ func (m *VouchedRequest) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i--
 		dAtA[i] = 0x12
 	}
-	if len(m.Inviter) > 0 {
-		i -= len(m.Inviter)
-		copy(dAtA[i:], m.Inviter)
-		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Inviter)))
+	if m.Via != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Via))
 		i--
-		dAtA[i] = 0xa
+		dAtA[i] = 0x8
 	}
 	return len(dAtA) - i, nil
 }
@@ -2011,14 +2011,7 @@ func (m *Invitation) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.At != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.At))
 		i--
-		dAtA[i] = 0x10
-	}
-	if len(m.Inviter) > 0 {
-		i -= len(m.Inviter)
-		copy(dAtA[i:], m.Inviter)
-		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Inviter)))
-		i--
-		dAtA[i] = 0xa
+		dAtA[i] = 0x8
 	}
 	return len(dAtA) - i, nil
 }
@@ -2396,10 +2389,6 @@ func (m *VouchRequest) SizeVT() (n int) {
 	if m.Group != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.Group))
 	}
-	l = len(m.Inviter)
-	if l > 0 {
-		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
-	}
 	l = len(m.Invited)
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
@@ -2424,13 +2413,15 @@ func (m *VouchedRequest) SizeVT() (n int) {
 	}
 	var l int
 	_ = l
-	l = len(m.Inviter)
-	if l > 0 {
-		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	if m.Via != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Via))
 	}
 	l = len(m.Invited)
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.Known {
+		n += 2
 	}
 	n += len(m.unknownFields)
 	return n
@@ -2553,10 +2544,6 @@ func (m *Invitation) SizeVT() (n int) {
 	}
 	var l int
 	_ = l
-	l = len(m.Inviter)
-	if l > 0 {
-		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
-	}
 	if m.At != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.At))
 	}
@@ -4827,38 +4814,6 @@ func (m *VouchRequest) UnmarshalVT(dAtA []byte) error {
 			}
 		case 2:
 			if wireType != 2 {
-				return fmt.Errorf("proto: wrong wireType = %d for field Inviter", wireType)
-			}
-			var stringLen uint64
-			for shift := uint(0); ; shift += 7 {
-				if shift >= 64 {
-					return protohelpers.ErrIntOverflow
-				}
-				if iNdEx >= l {
-					return io.ErrUnexpectedEOF
-				}
-				b := dAtA[iNdEx]
-				iNdEx++
-				stringLen |= uint64(b&0x7F) << shift
-				if b < 0x80 {
-					break
-				}
-			}
-			intStringLen := int(stringLen)
-			if intStringLen < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			postIndex := iNdEx + intStringLen
-			if postIndex < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if postIndex > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.Inviter = string(dAtA[iNdEx:postIndex])
-			iNdEx = postIndex
-		case 3:
-			if wireType != 2 {
 				return fmt.Errorf("proto: wrong wireType = %d for field Invited", wireType)
 			}
 			var stringLen uint64
@@ -4992,10 +4947,10 @@ func (m *VouchedRequest) UnmarshalVT(dAtA []byte) error {
 		}
 		switch fieldNum {
 		case 1:
-			if wireType != 2 {
-				return fmt.Errorf("proto: wrong wireType = %d for field Inviter", wireType)
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Via", wireType)
 			}
-			var stringLen uint64
+			m.Via = 0
 			for shift := uint(0); ; shift += 7 {
 				if shift >= 64 {
 					return protohelpers.ErrIntOverflow
@@ -5005,24 +4960,11 @@ func (m *VouchedRequest) UnmarshalVT(dAtA []byte) error {
 				}
 				b := dAtA[iNdEx]
 				iNdEx++
-				stringLen |= uint64(b&0x7F) << shift
+				m.Via |= uint64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
 			}
-			intStringLen := int(stringLen)
-			if intStringLen < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			postIndex := iNdEx + intStringLen
-			if postIndex < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if postIndex > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.Inviter = string(dAtA[iNdEx:postIndex])
-			iNdEx = postIndex
 		case 2:
 			if wireType != 2 {
 				return fmt.Errorf("proto: wrong wireType = %d for field Invited", wireType)
@@ -5055,6 +4997,26 @@ func (m *VouchedRequest) UnmarshalVT(dAtA []byte) error {
 			}
 			m.Invited = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Known", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Known = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -5782,38 +5744,6 @@ func (m *Invitation) UnmarshalVT(dAtA []byte) error {
 		}
 		switch fieldNum {
 		case 1:
-			if wireType != 2 {
-				return fmt.Errorf("proto: wrong wireType = %d for field Inviter", wireType)
-			}
-			var stringLen uint64
-			for shift := uint(0); ; shift += 7 {
-				if shift >= 64 {
-					return protohelpers.ErrIntOverflow
-				}
-				if iNdEx >= l {
-					return io.ErrUnexpectedEOF
-				}
-				b := dAtA[iNdEx]
-				iNdEx++
-				stringLen |= uint64(b&0x7F) << shift
-				if b < 0x80 {
-					break
-				}
-			}
-			intStringLen := int(stringLen)
-			if intStringLen < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			postIndex := iNdEx + intStringLen
-			if postIndex < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if postIndex > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.Inviter = string(dAtA[iNdEx:postIndex])
-			iNdEx = postIndex
-		case 2:
 			if wireType != 0 {
 				return fmt.Errorf("proto: wrong wireType = %d for field At", wireType)
 			}

@@ -428,7 +428,8 @@ type Outbox struct {
 	UserNumber    uint64                 `protobuf:"varint,3,opt,name=user_number,json=userNumber,proto3" json:"user_number,omitempty"`
 	Device        string                 `protobuf:"bytes,4,opt,name=device,proto3" json:"device,omitempty"`
 	Request       []byte                 `protobuf:"bytes,5,opt,name=request,proto3" json:"request,omitempty"`
-	At            int64                  `protobuf:"varint,6,opt,name=at,proto3" json:"at,omitempty"` // Unix milliseconds.
+	At            int64                  `protobuf:"varint,6,opt,name=at,proto3" json:"at,omitempty"`       // Unix milliseconds.
+	Again         bool                   `protobuf:"varint,7,opt,name=again,proto3" json:"again,omitempty"` // It was a dead letter: the receiver may have heard later tells.
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -503,6 +504,13 @@ func (x *Outbox) GetAt() int64 {
 		return x.At
 	}
 	return 0
+}
+
+func (x *Outbox) GetAgain() bool {
+	if x != nil {
+		return x.Again
+	}
+	return false
 }
 
 // DeadLetter is a tell that was parked: its method panicked, or is unknown.
@@ -691,7 +699,7 @@ const file_actors_pb_kernel_proto_rawDesc = "" +
 	"OutboxHead\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number:>\x9a\xb5\x18:\b\x04\x12\x06nobody\x1a\x0fto number tells\"\x15as long as the entity*\x04none0\x03\"t\n" +
 	"\x05Heard\x12\x16\n" +
-	"\x06number\x18\x01 \x01(\x04R\x06number:S\x9a\xb5\x18O\b\x05\x12\x06nobody\x1a\x12to run a tell once\"'until the sender has forgotten the tell*\x04none0\x03\"\x9c\x02\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number:S\x9a\xb5\x18O\b\x05\x12\x06nobody\x1a\x12to run a tell once\"'until the sender has forgotten the tell*\x04none0\x03\"\xb2\x02\n" +
 	"\x06Outbox\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x1f\n" +
@@ -699,7 +707,8 @@ const file_actors_pb_kernel_proto_rawDesc = "" +
 	"userNumber\x12\x16\n" +
 	"\x06device\x18\x04 \x01(\tR\x06device\x12\x18\n" +
 	"\arequest\x18\x05 \x01(\fR\arequest\x12\x0e\n" +
-	"\x02at\x18\x06 \x01(\x03R\x02at:\x82\x01\x9a\xb5\x18~\b\x06\x12%the caller and whom the request names\x1a!to deliver a command exactly once\"\x1cuntil it is heard, or parked*\x10none: in transit0\x01\"\xf6\x01\n" +
+	"\x02at\x18\x06 \x01(\x03R\x02at\x12\x14\n" +
+	"\x05again\x18\a \x01(\bR\x05again:\x82\x01\x9a\xb5\x18~\b\x06\x12%the caller and whom the request names\x1a!to deliver a command exactly once\"\x1cuntil it is heard, or parked*\x10none: in transit0\x01\"\xf6\x01\n" +
 	"\n" +
 	"DeadLetter\x12#\n" +
 	"\x04tell\x18\x01 \x01(\v2\x0f.kith.v1.OutboxR\x04tell\x12\x16\n" +

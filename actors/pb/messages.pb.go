@@ -349,6 +349,7 @@ func (x *RevokeResponse) GetSeq() uint64 {
 	return 0
 }
 
+// DeleteRequest deletes messages for the caller only, on all his devices.
 type DeleteRequest struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	ConversationId uint64                 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
@@ -562,7 +563,9 @@ func (*HistoryRequest_After) isHistoryRequest_Where() {}
 func (*HistoryRequest_Around) isHistoryRequest_Where() {}
 
 // HistoryResponse has messages in rising order of seq, with a Hole where the
-// caller may not see a part. The flags say whether there is more.
+// caller may not see a part. A flag says whether there is more in a direction
+// that was read; go on before the seq of the first event (of a Hole, its
+// `from`) or after that of the last. A page ends early when it grows large.
 type HistoryResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Events        []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
@@ -1642,9 +1645,11 @@ func (x *MessageSent) GetRevoked() bool {
 }
 
 type MessageEdited struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"` // Of the message.
-	Message       *MessageSent           `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Seq   uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"` // Of the message.
+	// What it says now. Absent for who may not see the message, and live for
+	// everybody if there is somebody who may not: ask History.
+	Message       *MessageSent `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

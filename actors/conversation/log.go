@@ -1,0 +1,113 @@
+package conversation
+
+import (
+	"kith/actors/entity"
+	"kith/actors/pb"
+)
+
+// Log says how the log of a conversation is read, signed and addressed:
+// everybody reads what was said while he was in it, but for what he deleted for
+// himself; members sign with their numbers; the present members hear.
+var Log = entity.LogRules{
+	Reach:    reach,
+	Author:   author,
+	Name:     name,
+	Audience: func(v entity.Viewer) *entity.Audience { return hearers.Of(v).audience },
+}
+
+func author(v entity.Viewer, c entity.Caller) uint32 {
+	if m := person(v, c); present(m) {
+		return m.Number
+	}
+	return 0
+}
+
+func name(v entity.Viewer, number uint32) string {
+	row, _ := Numbers.Get(v, entity.Key{}.U32(number))
+	return row.GetUserId()
+}
+
+func reach(v *entity.View, viewer entity.Caller) entity.Reach {
+	m := person(v, viewer)
+	if m == nil {
+		return entity.Reach{}
+	}
+	h := hiding{view: v, member: m.Number}
+	return entity.Reach{Intervals: m.Readable, Hidden: h.hides}
+}
+
+// wholeHiding is how many deleted messages of one member are read at once.
+// Few people have more; for them each event is looked up.
+const wholeHiding = 256
+
+// A hiding is what one member deleted for himself. It is read when the first
+// event asks.
+type hiding struct {
+	view   *entity.View
+	member uint32
+	asked  bool
+	seqs   map[uint64]bool // all of them, unless more
+	more   bool
+}
+
+func (h *hiding) hides(seq uint64) bool {
+	if !h.asked {
+		h.read()
+	}
+	if h.more {
+		return Hidden.Has(h.view, entity.Key{}.U32(h.member).U64(seq))
+	}
+	return h.seqs[seq]
+}
+
+func (h *hiding) read() {
+	h.asked = true
+	for key := range Hidden.Scan(h.view, entity.Key{}.U32(h.member)) {
+		if h.more = len(h.seqs) == wholeHiding; h.more {
+			return
+		}
+		if h.seqs == nil {
+			h.seqs = map[uint64]bool{}
+		}
+		seq, _ := key.TakeU64()
+		h.seqs[seq] = true
+	}
+}
+
+// hearing is what is remembered about the present members.
+type hearing struct {
+	audience *entity.Audience
+	from     uint64 // all of them read everything from this seq on
+}
+
+var hearers = entity.NewDerived(Present, func(v entity.Viewer) hearing {
+	h := hearing{audience: &entity.Audience{}}
+	for key, p := range Present.Scan(v, nil) {
+		user, _ := key.TakeU64()
+		h.audience.Users = append(h.audience.Users, user)
+		h.from = max(h.from, p.From)
+	}
+	return h
+})
+
+// AllMayRead reports whether every present member may see the event at seq:
+// then its body can be joined to an event that they hear now. In doubt it says
+// no; who hears a bare seq asks History.
+func AllMayRead(tx *entity.Tx, seq uint64) bool {
+	return seq >= hearers.Of(tx).from && !HiddenCounts.Has(tx, entity.Key{}.U64(seq))
+}
+
+// Hide deletes a message for one reader, and reports whether he had not deleted
+// it before. What everybody who was ever a member has deleted is in nobody's
+// reach any more; gone says so.
+func Hide(tx *entity.Tx, reader *pb.Member, seq uint64) (hidden, gone bool) {
+	key := entity.Key{}.U32(reader.Number).U64(seq)
+	if Hidden.Has(tx, key) {
+		return false, false
+	}
+	Hidden.Put(tx, key, &pb.Hidden{})
+	count := HiddenCounts.Edit(tx, entity.Key{}.U64(seq))
+	count.Members++
+	HiddenCounts.Put(tx, entity.Key{}.U64(seq), count)
+	return true, count.Members == Of(tx).NextNumber-1
+}

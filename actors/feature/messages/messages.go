@@ -1,0 +1,179 @@
+// Package messages is the ordered log of a conversation: send, edit, revoke
+// (gone for all), delete (gone for me), and read back.
+//
+// A message is one row of the log: Edit and Revoke overwrite it where it
+// stands, and what they emit carries its seq only.
+package messages
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"kith/actors/conversation"
+	"kith/actors/entity"
+	"kith/actors/pb"
+)
+
+// Feature is the messages of conversations.
+var Feature = entity.Feature{Name: "messages", Parts: []entity.Part{
+	entity.Logs(pb.Kind_CONVERSATION, conversation.Log),
+	entity.Command(send),
+	entity.Command(edit),
+	entity.Command(revoke),
+	entity.Command(deleteForMe),
+	entity.Query(history),
+}}
+
+func send(tx *entity.Tx, req *pb.SendRequest) (*pb.SendResponse, error) {
+	if _, err := requireSender(tx); err != nil {
+		return nil, err
+	}
+	if err := validate(tx.Policy(), req.Content); err != nil {
+		return nil, err
+	}
+	seq := tx.Emit(&pb.MessageSent{Content: req.Content})
+	return &pb.SendResponse{Seq: seq, At: tx.Now().UnixMilli()}, nil
+}
+
+func edit(tx *entity.Tx, req *pb.EditRequest) (*pb.EditResponse, error) {
+	if _, err := requireSender(tx); err != nil {
+		return nil, err
+	}
+	message, sent, err := find(tx, req.Seq)
+	switch {
+	case err != nil:
+		return nil, err
+	case message.By != tx.Caller().User:
+		return nil, entity.Errorf(entity.Denied, "only its author can edit a message")
+	case sent.Revoked:
+		return nil, entity.Errorf(entity.NotFound, "message %d was revoked", req.Seq)
+	}
+	if err := within(tx, message, tx.Policy().EditWindow, "edited"); err != nil {
+		return nil, err
+	}
+	if err := validate(tx.Policy(), req.Content); err != nil {
+		return nil, err
+	}
+	if proto.Equal(sent.Content, req.Content) {
+		return &pb.EditResponse{}, nil // Nothing changes, so nobody is told.
+	}
+	sent = &pb.MessageSent{Content: req.Content, EditedAt: tx.Now().UnixMilli()}
+	tx.Rewrite(req.Seq, sent)
+	edited := &pb.MessageEdited{Seq: req.Seq}
+	if conversation.AllMayRead(tx, req.Seq) {
+		edited.Message = sent
+	}
+	return &pb.EditResponse{Seq: tx.Emit(edited)}, nil
+}
+
+func revoke(tx *entity.Tx, req *pb.RevokeRequest) (*pb.RevokeResponse, error) {
+	member, err := conversation.RequireMember(tx)
+	if err != nil {
+		return nil, err
+	}
+	message, sent, err := find(tx, req.Seq)
+	if err != nil {
+		return nil, err
+	}
+	if err := mayRevoke(tx, member, message); err != nil {
+		return nil, err
+	}
+	if sent.Revoked {
+		return &pb.RevokeResponse{}, nil // It is gone already.
+	}
+	tx.Rewrite(req.Seq, &pb.MessageSent{Revoked: true})
+	return &pb.RevokeResponse{Seq: tx.Emit(&pb.MessageRevoked{Seq: req.Seq})}, nil
+}
+
+// mayRevoke decides by kind of conversation: in a direct the author, or either
+// where the profile says so; in a group the author, or an admin at any time.
+func mayRevoke(tx *entity.Tx, member *pb.Member, message *entity.Event) error {
+	policy := tx.Policy()
+	author := message.By == member.UserId
+	if conversation.Of(tx).Type == pb.Conversation_DIRECT {
+		if !author && !policy.RevokeDirectByEither {
+			return entity.Errorf(entity.Denied, "only its author can revoke a message")
+		}
+		return within(tx, message, policy.RevokeWindowDirect, "revoked")
+	}
+	switch {
+	case member.Role >= pb.Role_ADMIN:
+		return nil
+	case !author:
+		return entity.Errorf(entity.Denied, "only its author and admins can revoke a message")
+	}
+	return within(tx, message, policy.RevokeWindowGroup, "revoked")
+}
+
+// deleteForMe also serves who is no member any more: what he may still read, he
+// may delete.
+func deleteForMe(tx *entity.Tx, req *pb.DeleteRequest) (*pb.DeleteResponse, error) {
+	reader, err := conversation.RequireReader(tx)
+	if err != nil {
+		return nil, err
+	}
+	switch most := tx.Policy().HistoryPage; {
+	case len(req.Seqs) == 0:
+		return nil, entity.Errorf(entity.Invalid, "say which messages to delete")
+	case len(req.Seqs) > most:
+		return nil, entity.Errorf(entity.TooLarge, "at most %d messages can be deleted at a time", most)
+	}
+	readable := entity.Reach{Intervals: reader.Readable}
+	deleted := &pb.DialogHidRequest{ConversationId: req.ConversationId}
+	for _, seq := range req.Seqs {
+		if _, _, err := findWithin(tx, seq, readable); err != nil {
+			return nil, err
+		}
+		hidden, gone := conversation.Hide(tx, reader, seq)
+		if hidden {
+			deleted.Seqs = append(deleted.Seqs, seq)
+		}
+		if gone {
+			tx.Rewrite(seq, &pb.MessageSent{Revoked: true}) // The last holder let go of it; nobody is left to be told.
+		}
+	}
+	if len(deleted.Seqs) > 0 { // Not in this log, which others read: his other devices hear it from his own.
+		tx.Tell(tx.Caller().Ref(), deleted)
+	}
+	return &pb.DeleteResponse{}, nil
+}
+
+// requireSender refuses who may not write here.
+func requireSender(tx *entity.Tx) (*pb.Member, error) {
+	member, err := conversation.RequireMember(tx)
+	if err != nil {
+		return nil, err
+	}
+	return member, conversation.RequireRole(member, conversation.Of(tx).Permissions.GetSend(), "send messages here")
+}
+
+// find returns a message that the caller may see.
+func find(tx *entity.Tx, seq uint64) (*entity.Event, *pb.MessageSent, error) {
+	return findWithin(tx, seq, tx.Reach(tx.Caller()))
+}
+
+func findWithin(tx *entity.Tx, seq uint64, reach entity.Reach) (*entity.Event, *pb.MessageSent, error) {
+	if reach.Allows(seq) {
+		if e := tx.Event(seq); e != nil {
+			if sent, ok := e.Body.(*pb.MessageSent); ok {
+				return e, sent, nil
+			}
+		}
+	}
+	return nil, nil, entity.Errorf(entity.NotFound, "there is no message %d", seq)
+}
+
+// within refuses what comes too late after a message was sent. The sentence
+// names the limit.
+func within(tx *entity.Tx, message *entity.Event, window time.Duration, done string) error {
+	switch {
+	case window == entity.Unlimited:
+		return nil
+	case window == 0:
+		return entity.Errorf(entity.Expired, "messages cannot be %s here", done)
+	case tx.Now().Sub(time.UnixMilli(message.At)) > window:
+		return entity.Errorf(entity.Expired, "a message can be %s for %s after it was sent", done, period(window))
+	}
+	return nil
+}

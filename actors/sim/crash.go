@@ -1,0 +1,191 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"kith/actors/entity"
+	"kith/actors/pb"
+)
+
+// A Run is one simulation: a seed decides everything that happens in it.
+type Run struct {
+	Seed  uint64
+	Steps int        // things that happen before the end
+	Bug   entity.Bug // planted in the real code; the run must fail
+
+	// Trace, if set, hears everything that happens.
+	Trace func(format string, args ...any)
+}
+
+// Crash runs random calls of every method against the real host core on the
+// real storage, with random fsyncs, power cuts, late and doubled tells,
+// passivation, and clocks that pass and jump. It returns what went wrong, with
+// the line that replays it.
+func Crash(run Run, features ...entity.Feature) error {
+	if run.Trace == nil {
+		run.Trace = func(string, ...any) {}
+	}
+	reg, err := entity.New(features...)
+	if err != nil {
+		return err
+	}
+	w, err := newWorld(run.Seed, reg, run.Bug, run.Trace)
+	if err != nil {
+		return err
+	}
+	d := &driver{w: w}
+	for i := 0; i < run.Steps && w.failure == nil; i++ {
+		if err := d.step(); err != nil {
+			w.fail("%w", err)
+		}
+	}
+	if w.failure == nil {
+		d.end()
+	}
+	if w.failure == nil {
+		if err := w.db.Close(); err != nil {
+			w.fail("close the store: %w", err)
+		}
+	}
+	if w.failure != nil {
+		return fmt.Errorf("seed %d: %w\nreplay: go test ./actors/feature -run 'TestCrash$' -seed %d -steps %d -v",
+			run.Seed, w.failure, run.Seed, run.Steps)
+	}
+	return nil
+}
+
+// step lets one thing happen.
+func (d *driver) step() error {
+	w := d.w
+	switch p := w.rng.IntN(1000); {
+	case p < 6:
+		w.trace("crash")
+		return w.crash(p < 3)
+	case p < 40:
+		d.look()
+	case p < 60:
+		w.pass(time.Duration(w.rng.IntN(90)) * time.Second)
+		w.core.Sweep()
+	case p < 63:
+		w.pass(time.Duration(w.rng.IntN(60)) * time.Hour)
+	case p < 64:
+		w.now = w.now.Add(time.Duration(w.rng.IntN(9)-4) * time.Hour) // Somebody sets the clock.
+		w.core.Sweep()
+	case p < 250 && w.group != nil:
+		w.trace("sync")
+		w.sync()
+	case p < 250:
+		w.take()
+	case p < 330 && len(w.queries) > 0:
+		w.query()
+	case p < 700 && len(w.queues) > 0:
+		w.turn()
+	default:
+		w.pass(time.Millisecond)
+		if c := d.next(); c != nil {
+			w.trace("%s/%s %s %v", c.Caller.User, c.Caller.Device, c.Method.Name, c.Req)
+			w.check.submit(c)
+		}
+	}
+	return nil
+}
+
+// look asks for a position and a page of somebody's log.
+func (d *driver) look() {
+	if len(d.groups) == 0 {
+		return
+	}
+	w := d.w
+	viewer := d.caller()
+	ref := d.groups[w.rng.IntN(len(d.groups))]
+	if ref.Tenant != viewer.Tenant {
+		return
+	}
+	w.core.Positions(viewer, []entity.Ref{ref}, func(all []entity.Position) {
+		t := w.check.oracle.talk(ref)
+		last := w.check.oracle.last(t, viewer.User)
+		if got := all[0]; got.Head != last || (got.Err == nil) != (len(t.members[viewer.User]) > 0) {
+			w.fail("%s is at %d (%v) for %s, and durable are %d", ref, got.Head, got.Err, viewer.User, last)
+		}
+	})
+	after := w.rng.Uint64N(w.check.oracle.logs[ref] + 2)
+	w.core.Replay(viewer, ref, after, 1+w.rng.IntN(12), func(page entity.Page) {
+		if problem := w.check.oracle.page(ref, viewer.User, after, page); problem != "" {
+			w.fail("a replay of %s after %d showed %s %s", ref, after, viewer.User, problem)
+		}
+	})
+}
+
+// end lets everything come to rest and looks at what is left.
+func (d *driver) end() {
+	w := d.w
+	w.settle()
+	if w.failure != nil {
+		return
+	}
+	if n := w.core.PendingTells(); n != 0 {
+		w.fail("%d tells were never heard", n)
+	}
+	for shard := range uint16(entity.Shards) {
+		err := w.reg.Outbox(w.check.durable, shard, func(t *entity.Tell) bool {
+			w.fail("the outbox still holds a tell from %s to %s", t.From, t.Call.To)
+			return false
+		})
+		if err != nil {
+			w.fail("read the outbox: %w", err)
+		}
+	}
+	d.readEverything()
+	if err := w.crash(false); err != nil {
+		w.fail("%w", err)
+	}
+}
+
+// readEverything lets everybody read every log whole, and compares everybody's
+// dialogs with who is in what.
+func (d *driver) readEverything() {
+	w := d.w
+	for _, name := range []string{"east", "west"} {
+		tenant, _ := w.core.Tenant(name)
+		for _, user := range people {
+			viewer := entity.Caller{Tenant: tenant, User: user, Number: entity.UserNumber(tenant, user)}
+			in := map[uint64]bool{}
+			for ref, t := range w.check.oracle.conversations {
+				if ref.Tenant != tenant {
+					continue
+				}
+				if t.present(user) {
+					in[ref.ID] = true
+				}
+				w.core.Replay(viewer, ref, 0, 1<<20, func(page entity.Page) {
+					if problem := w.check.oracle.page(ref, user, 0, page); problem != "" {
+						w.fail("at the end %s showed %s %s", ref, user, problem)
+					}
+				})
+			}
+			d.compareDialogs(viewer, in)
+		}
+	}
+	w.settle()
+}
+
+func (d *driver) compareDialogs(viewer entity.Caller, in map[uint64]bool) {
+	w := d.w
+	call, refused := w.reg.NewCall(w.reg.ByName("Dialogs.List"), viewer, &pb.ListDialogsRequest{})
+	if refused != nil {
+		w.fail("Dialogs.List: %s", refused.Msg)
+		return
+	}
+	w.core.Submit(call, func(res entity.Result) {
+		listed := map[uint64]bool{}
+		if reply, ok := res.Reply.(*pb.ListDialogsResponse); ok {
+			for _, item := range reply.Dialogs {
+				listed[item.ConversationId] = true
+			}
+		}
+		if fmt.Sprint(listed) != fmt.Sprint(in) {
+			w.fail("%s has dialogs %v and is in %v", viewer.User, listed, in)
+		}
+	})
+}

@@ -1,0 +1,302 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"kith/actors/entity"
+	"kith/actors/pb"
+)
+
+// An oracle knows what a person could know: who was in which conversation
+// when, and what the messages say now. It learns from durable events and from
+// durable calls alone, and shares no code with the features.
+type oracle struct {
+	w             *world
+	conversations map[entity.Ref]*talk
+	logs          map[entity.Ref]uint64 // last durable seq of every log
+}
+
+// A talk is one conversation.
+type talk struct {
+	ref     entity.Ref
+	hidden  bool                  // new members do not see what was before them
+	members map[string][]interval // by user id
+	said    map[uint64]*saying    // messages, by seq
+	changes map[uint64]uint64     // edits: seq of the message, by seq of the change
+	deleted map[string]map[uint64]bool
+}
+
+type interval struct{ from, through uint64 } // through 0: still in
+
+type saying struct {
+	content *pb.Content // nil: revoked
+}
+
+func newOracle(w *world) *oracle {
+	return &oracle{w: w, conversations: map[entity.Ref]*talk{}, logs: map[entity.Ref]uint64{}}
+}
+
+func (o *oracle) talk(ref entity.Ref) *talk {
+	t := o.conversations[ref]
+	if t == nil {
+		t = &talk{
+			ref: ref, members: map[string][]interval{}, said: map[uint64]*saying{},
+			changes: map[uint64]uint64{}, deleted: map[string]map[uint64]bool{},
+		}
+		o.conversations[ref] = t
+	}
+	return t
+}
+
+// heads returns the last durable seq of every log.
+func (o *oracle) heads() map[entity.Ref]uint64 {
+	all := map[entity.Ref]uint64{}
+	for ref, seq := range o.logs {
+		all[ref] = seq
+	}
+	return all
+}
+
+// event returns what is to be learned from an event once it is durable.
+func (o *oracle) event(e *entity.Event) func() {
+	body := proto.Clone(e.Body) // As it was said; nobody changes it later.
+	return func() {
+		o.logs[e.Ref] = e.Seq
+		if e.Ref.Kind != pb.Kind_CONVERSATION {
+			return
+		}
+		t := o.talk(e.Ref)
+		leaver := t.learn(e, body)
+		want := t.audience(leaver)
+		if !slices.Equal(e.Audience.Users, want) {
+			o.w.fail("%s: event %d (%s) is for users %v, and the members are %v", e.Ref, e.Seq, e.Type.Name, e.Audience.Users, want)
+		}
+	}
+}
+
+// learn applies an event. It returns who hears it although he is out with it.
+func (t *talk) learn(e *entity.Event, body proto.Message) (leaver string) {
+	switch b := body.(type) {
+	case *pb.DirectOpened:
+		for _, user := range b.UserIds {
+			t.join(user, e.Seq)
+		}
+	case *pb.GroupCreated:
+		t.join(e.By, e.Seq)
+	case *pb.GroupChanged:
+		t.hidden = b.HistoryHidden
+	case *pb.MemberJoined:
+		t.join(b.UserId, e.Seq)
+	case *pb.MemberLeft:
+		t.leave(b.UserId, e.Seq)
+		return b.UserId
+	case *pb.MemberRemoved:
+		t.leave(b.UserId, e.Seq)
+		return b.UserId
+	case *pb.MessageSent:
+		t.said[e.Seq] = &saying{b.Content}
+	case *pb.MessageEdited:
+		t.changes[e.Seq] = b.Seq // What it says now, the call told.
+	case *pb.MessageRevoked:
+		t.said[b.Seq].content = nil
+	}
+	return ""
+}
+
+func (t *talk) join(user string, seq uint64) {
+	from := seq
+	if !t.hidden {
+		from = 1
+	}
+	t.members[user] = append(t.members[user], interval{from: from})
+}
+
+func (t *talk) leave(user string, seq uint64) {
+	all := t.members[user]
+	all[len(all)-1].through = seq
+}
+
+// audience is the numbers of the members, and of one who is just leaving.
+func (t *talk) audience(leaver string) []uint64 {
+	var all []uint64
+	for user, in := range t.members {
+		if in[len(in)-1].through == 0 || user == leaver {
+			all = append(all, entity.UserNumber(t.ref.Tenant, user))
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// present reports whether the user is in the conversation.
+func (t *talk) present(user string) bool {
+	in := t.members[user]
+	return len(in) > 0 && in[len(in)-1].through == 0
+}
+
+// may reports whether the user may read an event.
+func (t *talk) may(user string, seq uint64) bool {
+	if t.deleted[user][seq] {
+		return false
+	}
+	for _, in := range t.members[user] {
+		if seq >= in.from && (in.through == 0 || seq <= in.through) {
+			return true
+		}
+	}
+	return false
+}
+
+// last is the last seq that the user may ever be shown.
+func (o *oracle) last(t *talk, user string) uint64 {
+	all := t.members[user]
+	if len(all) == 0 {
+		return 0
+	}
+	if through := all[len(all)-1].through; through != 0 {
+		return through
+	}
+	return o.logs[t.ref]
+}
+
+// call returns what is to be learned from a command once it is durable: what
+// no event of the log says.
+func (o *oracle) call(c *entity.Call) func() {
+	switch req := c.Req.(type) {
+	case *pb.DeleteRequest:
+		return func() {
+			t := o.talk(c.To)
+			if t.deleted[c.Caller.User] == nil {
+				t.deleted[c.Caller.User] = map[uint64]bool{}
+			}
+			for _, seq := range req.Seqs {
+				if t.said[seq] != nil {
+					t.deleted[c.Caller.User][seq] = true
+				}
+			}
+		}
+	case *pb.EditRequest:
+		return func() { o.talk(c.To).said[req.Seq].content = req.Content }
+	case *pb.CreateGroupRequest:
+		return func() { o.talk(c.To).hidden = req.HistoryHidden }
+	default:
+		return func() {}
+	}
+}
+
+// answer checks what a query said against what people know.
+func (o *oracle) answer(c *entity.Call, res entity.Result) {
+	reply, ok := res.Reply.(*pb.HistoryResponse)
+	if !ok {
+		return
+	}
+	t := o.talk(c.To)
+	for _, e := range reply.Events {
+		if problem := o.wrong(t, c.Caller.User, e); problem != "" {
+			o.w.fail("%s showed %s %s", c.Method.Name, c.Caller.User, problem)
+		}
+	}
+}
+
+// wrong says what is wrong with showing an event to a user, or "".
+func (o *oracle) wrong(t *talk, user string, e *pb.Event) string {
+	switch e.Type {
+	case numberOf(&pb.Hole{}):
+		hole := &pb.Hole{}
+		if err := proto.Unmarshal(e.Body, hole); err != nil {
+			return err.Error()
+		}
+		for seq := hole.From; seq <= hole.Through; seq++ {
+			if t.may(user, seq) && t.said[seq] != nil {
+				return fmt.Sprintf("a hole over message %d, which he may read", seq)
+			}
+		}
+		return ""
+	case numberOf(&pb.MessageSent{}):
+		body := &pb.MessageSent{}
+		if err := proto.Unmarshal(e.Body, body); err != nil {
+			return err.Error()
+		}
+		return o.wrongMessage(t, user, e.Seq, body)
+	default:
+		return fmt.Sprintf("an event of type %d in a history", e.Type)
+	}
+}
+
+func (o *oracle) wrongMessage(t *talk, user string, seq uint64, body *pb.MessageSent) string {
+	switch said := t.said[seq]; {
+	case said == nil:
+		return fmt.Sprintf("message %d, which nobody sent", seq)
+	case !t.may(user, seq):
+		return fmt.Sprintf("message %d, which he may not read", seq)
+	case body.Revoked != (said.content == nil):
+		return fmt.Sprintf("message %d, revoked: %v; it is not so", seq, body.Revoked)
+	case !proto.Equal(body.Content, said.content):
+		return fmt.Sprintf("message %d as %v; it says %v", seq, body.Content, said.content)
+	}
+	return ""
+}
+
+// page checks a replay: every event that the viewer may read, once, in order,
+// as it is now, and a hole where he may not.
+func (o *oracle) page(ref entity.Ref, user string, after uint64, page entity.Page) string {
+	t := o.talk(ref)
+	last := o.last(t, user)
+	if page.Err != nil {
+		return page.Err.Msg
+	}
+	at := after
+	for _, e := range page.Events {
+		if hole, ok := e.Body.(*pb.Hole); ok {
+			for seq := at + 1; seq <= e.Seq; seq++ {
+				if t.may(user, seq) {
+					return fmt.Sprintf("a hole over event %d", seq)
+				}
+			}
+			if hole.From != at+1 || hole.Through != e.Seq {
+				return fmt.Sprintf("a hole from %d at %d", hole.From, e.Seq)
+			}
+			at = e.Seq
+			continue
+		}
+		if at++; e.Seq != at || !t.may(user, at) {
+			return fmt.Sprintf("event %d where %d was due", e.Seq, at)
+		}
+		if problem := o.wrongEvent(t, user, e); problem != "" {
+			return problem
+		}
+	}
+	if at != page.Through || !page.More && at != max(last, after) {
+		return fmt.Sprintf("the end at %d, which is %d (more: %v)", page.Through, last, page.More)
+	}
+	return ""
+}
+
+// wrongEvent checks the content of a replayed event.
+func (o *oracle) wrongEvent(t *talk, user string, e *entity.Event) string {
+	switch body := e.Body.(type) {
+	case *pb.MessageSent:
+		return o.wrongMessage(t, user, e.Seq, body)
+	case *pb.MessageEdited:
+		if t.changes[e.Seq] != body.Seq {
+			return fmt.Sprintf("an edit of %d at %d", body.Seq, e.Seq)
+		}
+		if body.Message == nil {
+			if t.may(user, body.Seq) {
+				return fmt.Sprintf("an edit of %d without its content", body.Seq)
+			}
+			return ""
+		}
+		return o.wrongMessage(t, user, body.Seq, body.Message)
+	}
+	return ""
+}
+
+// numberOf is the (event) number of a message.
+func numberOf(m proto.Message) uint32 {
+	opt := proto.GetExtension(m.ProtoReflect().Descriptor().Options(), pb.E_Event)
+	return opt.(*pb.EventType).GetNumber()
+}

@@ -1,0 +1,49 @@
+// Command kith is the server and its tools in one binary. main wires parts
+// together and does nothing else: each subcommand has a file of its own.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/alecthomas/kong"
+)
+
+// version is what `kith version` and /version say; a release sets it when it
+// links.
+var version = "dev"
+
+// cli is the command line.
+type cli struct {
+	Serve ServeCmd `cmd:"" help:"Run one node with a store of its own."`
+	Token TokenCmd `cmd:"" help:"Mint a token for development."`
+	Feed  FeedCmd  `cmd:"" help:"Replay a chat log through real sockets as one group, and read it back."`
+
+	Version kong.VersionFlag `help:"Print the version."`
+}
+
+// The exit codes. A storage fault ends the process with storage.ExitFault (3).
+const (
+	exitError = 1 // what was asked could not be done
+	exitUsage = 2 // it could not be understood
+)
+
+func main() {
+	var c cli
+	parser := kong.Must(&c,
+		kong.Name("kith"),
+		kong.Description("A self-hosted server for social messengers."),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Vars{"version": version},
+	)
+	ctx, err := parser.Parse(os.Args[1:])
+	if err != nil {
+		parser.Errorf("%s", err)
+		os.Exit(exitUsage)
+	}
+	if err := ctx.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "kith:", err)
+		os.Exit(exitError)
+	}
+}
