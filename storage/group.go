@@ -2,7 +2,7 @@ package storage
 
 import (
 	"bytes"
-	"os"
+
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -19,7 +19,7 @@ type writer struct {
 // fill makes the batch of a group and returns how many operations it has.
 func (w *writer) fill(group []entity.Write) (rows int, err error) {
 	w.batch.Reset()
-	if os.Getenv("UNSORTED") != "" || slices.ContainsFunc(group, func(r entity.Write) bool { return r.End != nil }) {
+	if slices.ContainsFunc(group, func(r entity.Write) bool { return r.End != nil }) {
 		return w.inOrder(group)
 	}
 	return w.sorted(group)
@@ -41,7 +41,12 @@ func (w *writer) inOrder(group []entity.Write) (rows int, err error) {
 }
 
 // sorted adds the last write of each key, in key order. Nobody can see the
-// others, and rows like an entity's head are written by each of its Steps.
+// others, and a row like an entity's head is written by each of its Steps.
+//
+// Committer's CPU per write in µs, groups of 50 and 200, against adding all as
+// they come: 4.5 : 4.4 and 2.8 : 2.7 when no key repeats (sorted keys do not
+// help the memtable, they lie too far apart), 2.4 : 3.0 and 1.5 : 1.7 when each
+// is written three times.
 func (w *writer) sorted(group []entity.Write) (rows int, err error) {
 	w.order = w.order[:0]
 	for i := range group {

@@ -57,10 +57,10 @@ type eventTypes struct {
 }
 
 // newEventTypes collects every message with an (event) option.
-func newEventTypes() (*eventTypes, error) {
+func newEventTypes(types *protoregistry.Types) (*eventTypes, error) {
 	all := &eventTypes{map[uint32]*EventType{}, map[protoreflect.FullName]*EventType{}}
 	var errs []error
-	protoregistry.GlobalTypes.RangeMessages(func(mt protoreflect.MessageType) bool {
+	types.RangeMessages(func(mt protoreflect.MessageType) bool {
 		d := mt.Descriptor()
 		if !isEvent(d) {
 			return true
@@ -69,6 +69,9 @@ func newEventTypes() (*eventTypes, error) {
 		t := &EventType{Number: opt.Number, Name: string(d.Name()), Class: opt.Class, body: mt}
 		if old := all.byNumber[t.Number]; old != nil || t.Number == 0 || t.Class == pb.Class_CLASS_UNSPECIFIED {
 			errs = append(errs, fmt.Errorf("event %s: number %#x is taken or zero, or the class is missing", d.FullName(), t.Number))
+		}
+		if hasMap(d) {
+			errs = append(errs, fmt.Errorf("event %s has a map, which has no order of bytes", d.FullName()))
 		}
 		for i := range d.Fields().Len() {
 			f := d.Fields().Get(i)

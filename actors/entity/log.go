@@ -285,11 +285,14 @@ func (p *replay) add(e *Event) bool {
 	if p.hole != 0 {
 		room--
 	}
+	hidden := p.reach.Hidden != nil && p.reach.Hidden(e.Seq)
 	switch {
+	case hidden && p.hole != 0: // It needs no more room.
+		p.hide(e.Seq)
 	case room <= 0:
 		p.page.More = true
 		return false
-	case p.reach.Hidden != nil && p.reach.Hidden(e.Seq):
+	case hidden:
 		p.hide(e.Seq)
 	default:
 		p.closeHole()

@@ -62,6 +62,8 @@ func newMethod(feature string, rpc protoreflect.MethodDescriptor, p Part) (*Meth
 		return nil, fmt.Errorf("%s: no (op) option", name)
 	case rpc.Output() != p.out.ProtoReflect().Descriptor():
 		return nil, fmt.Errorf("%s: the handler returns %s, the .proto says %s", name, p.out.ProtoReflect().Descriptor().Name(), rpc.Output().Name())
+	case hasMap(in) || hasMap(rpc.Output()):
+		return nil, fmt.Errorf("%s: its request or reply has a map, which has no order of bytes", name)
 	case readOnly != (p.query != nil):
 		return nil, fmt.Errorf("%s: idempotency_level and Query disagree", name)
 	case !readOnly && !m.Internal && !retryable:

@@ -44,9 +44,9 @@ func NewIn(pkg string, features ...Feature) (*Registry, error) {
 	errs = append(errs, r.addMethods(protoreflect.FullName(pkg), features)...)
 	errs = append(errs, r.addHooks(features)...)
 	errs = append(errs, r.addLogs(features)...)
-	events, err := newEventTypes()
+	events, err := newEventTypes(protoregistry.GlobalTypes)
 	r.events = events
-	return r, errors.Join(append(errs, err, checkTables())...)
+	return r, errors.Join(append(errs, err, checkTables(protoregistry.GlobalTypes))...)
 }
 
 func (r *Registry) addMethods(pkg protoreflect.FullName, features []Feature) (errs []error) {
@@ -139,10 +139,10 @@ func declared(pkg protoreflect.FullName) map[protoreflect.FullName]protoreflect.
 
 // checkTables reports tables whose number is used twice or whose data class
 // is not complete.
-func checkTables() error {
+func checkTables(types *protoregistry.Types) error {
 	var errs []error
 	owner := map[uint32]protoreflect.FullName{}
-	protoregistry.GlobalTypes.RangeMessages(func(mt protoreflect.MessageType) bool {
+	types.RangeMessages(func(mt protoreflect.MessageType) bool {
 		d := mt.Descriptor()
 		t := tableOf(d)
 		if t == nil {
@@ -152,12 +152,36 @@ func checkTables() error {
 			errs = append(errs, fmt.Errorf("table number %#x of %s is taken by %q", t.Number, d.FullName(), old))
 		}
 		owner[t.Number] = d.FullName()
+		if hasMap(d) {
+			errs = append(errs, fmt.Errorf("table %s has a map, which has no order of bytes", d.FullName()))
+		}
 		if t.Whose == "" || t.Purpose == "" || t.Retention == "" || t.Export == "" || t.Erase == pb.Erase_ERASE_UNSPECIFIED {
 			errs = append(errs, fmt.Errorf("table %s does not say whose data it holds, why, how long, and how it is exported and erased", d.FullName()))
 		}
 		return true
 	})
 	return errors.Join(errs...)
+}
+
+// hasMap reports whether a message or one inside it has a map field. The bytes
+// of a map differ from one time to the next, and a Step's must not.
+func hasMap(d protoreflect.MessageDescriptor) bool {
+	seen := map[protoreflect.FullName]bool{}
+	var look func(protoreflect.MessageDescriptor) bool
+	look = func(d protoreflect.MessageDescriptor) bool {
+		if seen[d.FullName()] {
+			return false
+		}
+		seen[d.FullName()] = true
+		for i := range d.Fields().Len() {
+			f := d.Fields().Get(i)
+			if f.IsMap() || f.Message() != nil && look(f.Message()) {
+				return true
+			}
+		}
+		return false
+	}
+	return look(d)
 }
 
 // tableOf returns the (table) option of a message, or nil.

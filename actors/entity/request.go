@@ -17,9 +17,16 @@ import (
 // id is looked up.
 type requests struct {
 	known  map[requestKey]*requested
-	loaded map[uint64]bool // by user number; false: he sent too much
+	loaded map[uint64]loaded // by user number
 	bytes  int             // of what is known
 	swept  uint32          // buckets below are gone
+}
+
+// loaded says what was loaded of a user: all from a bucket on, or, because that
+// was too much, nothing.
+type loaded struct {
+	from  uint32
+	whole bool
 }
 
 // requestKey names a request: the user, and a hash of his device and the id.
@@ -86,16 +93,17 @@ func (q *requests) find(m *Memory, c *Call, turn Turn) (asked, known *requested)
 		oldest = 0 // Nothing ends by a clock that may be wrong.
 	}
 	if q.known == nil {
-		q.known, q.loaded = map[requestKey]*requested{}, map[uint64]bool{}
+		q.known, q.loaded = map[requestKey]*requested{}, map[uint64]loaded{}
 	}
-	whole, loaded := q.loaded[asked.key.user]
-	if !loaded {
-		whole = m.planted == ForgetRequests || q.load(m, asked.key.user, oldest)
-		q.loaded[asked.key.user] = whole
+	from := max(oldest, q.swept) // Below it everything is gone, or its deletion is pending.
+	had, ok := q.loaded[asked.key.user]
+	if !ok || from < had.from {
+		had = loaded{from, m.planted == ForgetRequests || q.load(m, asked.key.user, from)}
+		q.loaded[asked.key.user] = had
 	}
 	known = q.known[asked.key]
-	if known == nil && !whole {
-		known = q.lookUp(m, asked.key, oldest)
+	if known == nil && !had.whole {
+		known = q.lookUp(m, asked.key, from)
 	}
 	if known != nil && known.bucket < oldest {
 		return asked, nil

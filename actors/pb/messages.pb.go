@@ -457,7 +457,7 @@ type HistoryRequest struct {
 	//	*HistoryRequest_After
 	//	*HistoryRequest_Around
 	Where         isHistoryRequest_Where `protobuf_oneof:"where"`
-	Limit         uint32                 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"` // Default 50; at most the profile's page.
+	Limit         uint32                 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"` // Messages looked at, seen or not. Default 50; at most the profile's page.
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -109,17 +109,29 @@ func (c *checker) compare(b *host.Box, j *host.Job, turn entity.Turn, out *entit
 	}
 }
 
+// diffWrites describes the first write that differs, or returns "". The stamp
+// of a row that is rewritten while its first commit is under way is no function
+// of the rows: it is there for who reads the disk and not yet for the entity.
 func diffWrites(got, want []entity.Write) string {
 	if len(got) != len(want) {
 		return fmt.Sprintf("%d and %d", len(got), len(want))
 	}
 	for i := range got {
 		g, w := got[i], want[i]
-		if !bytes.Equal(g.Key, w.Key) || !bytes.Equal(g.Val, w.Val) || !bytes.Equal(g.End, w.End) || g.Stamped != w.Stamped {
+		if g.Stamped || w.Stamped {
+			g.Val, w.Val = unstamped(g.Val), unstamped(w.Val)
+		}
+		if !bytes.Equal(g.Key, w.Key) || !bytes.Equal(g.Val, w.Val) || !bytes.Equal(g.End, w.End) {
 			return fmt.Sprintf("%x = %x and %x = %x", g.Key, g.Val, w.Key, w.Val)
 		}
 	}
 	return ""
+}
+
+func unstamped(val []byte) []byte {
+	val = bytes.Clone(val)
+	entity.PutStamp(val, 0)
+	return val
 }
 
 // taken says that everything queued is being synced now.

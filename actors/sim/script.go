@@ -1,3 +1,6 @@
+// Package sim runs the server without a network, a clock or threads: scripts
+// show what features do, and a crash simulation drives the real host on the
+// real storage through power cuts. A seed decides everything that chance would.
 package sim
 
 import (
@@ -64,7 +67,7 @@ func RunScripts(t *testing.T, glob string, features ...entity.Feature) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
 			s := NewServer(reg)
 			datadriven.RunTest(t, file, func(t *testing.T, d *datadriven.TestData) string {
-				answer, err := s.Do(d)
+				answer, err := s.do(d)
 				if err != nil {
 					d.Fatalf(t, "%v", err)
 				}
@@ -97,7 +100,11 @@ var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 // perCall is how long a call takes.
 const perCall = time.Second
 
-// NewServer returns a Server without any rows. It has the profile dev.
+// Policy is what every tenant of the server has from now on.
+func (s *Server) Policy(p entity.Policy) { s.policy = &p }
+
+// NewServer returns a Server without any rows. It has the profile dev and the
+// tenant 1.
 func NewServer(reg *entity.Registry) *Server {
 	policy, ok := entity.Profile("dev")
 	if !ok {
@@ -113,8 +120,8 @@ func NewServer(reg *entity.Registry) *Server {
 // Rows is what the server has stored.
 func (s *Server) Rows() *Model { return s.rows }
 
-// Do runs one directive of a script.
-func (s *Server) Do(d *datadriven.TestData) (answer string, err error) {
+// do runs one directive of a script.
+func (s *Server) do(d *datadriven.TestData) (answer string, err error) {
 	defer s.print.Reset()
 	switch {
 	case len(d.CmdArgs) == 0:
@@ -188,7 +195,6 @@ func (s *Server) caller(name string) entity.Caller {
 
 // call runs a method, and delivers what it tells.
 func (s *Server) call(d *datadriven.TestData) error {
-	s.now = s.now.Add(perCall)
 	m := s.reg.ByName(d.CmdArgs[0].Key)
 	if m == nil {
 		return fmt.Errorf("there is no method %s", d.CmdArgs[0].Key)
@@ -209,8 +215,7 @@ func (s *Server) call(d *datadriven.TestData) error {
 		return err
 	}
 	s.learn(d, out.Reply)
-	tells := out.Tells
-	s.tells = append(s.tells, tells...)
+	s.tells = append(s.tells, out.Tells...)
 	if !d.HasArg("hold") {
 		out.Tells = nil // Printed as they are delivered.
 	}
@@ -238,20 +243,12 @@ var (
 // parse fills in a request from a directive.
 func (s *Server) parse(d *datadriven.TestData, req proto.Message) error {
 	var unknown error
-	text := variable.ReplaceAllStringFunc(d.Input, func(name string) string {
+	text := variable.ReplaceAllStringFunc(repeated(d.Input), func(name string) string {
 		n, ok := s.names[name]
 		if !ok {
 			unknown = fmt.Errorf("nothing is called %s", name)
 		}
 		return strconv.FormatUint(n, 10)
-	})
-	text = times.ReplaceAllStringFunc(text, func(macro string) string {
-		parts := times.FindStringSubmatch(macro)
-		n, err := strconv.Atoi(parts[1])
-		if err != nil {
-			unknown = err
-		}
-		return strings.Repeat(parts[2], n)
 	})
 	if unknown != nil {
 		return unknown
@@ -261,13 +258,25 @@ func (s *Server) parse(d *datadriven.TestData, req proto.Message) error {
 	}
 	r := req.ProtoReflect()
 	if id, ok := d.Arg("req"); ok {
-		r.Set(r.Descriptor().Fields().ByName("request_id"), protoreflect.ValueOfString(id.Vals[0]))
+		r.Set(r.Descriptor().Fields().ByName("request_id"), protoreflect.ValueOfString(repeated(id.Vals[0])))
 	}
 	if field, ok := d.Arg("unknown"); ok {
 		fd := r.Descriptor().Fields().ByName(protoreflect.Name(field.Vals[0]))
 		r.Mutable(fd).Message().SetUnknown(protoreflect.RawFields{0xd2, 0x7d, 1, 'x'}) // Field 2010, one byte.
 	}
 	return nil
+}
+
+// repeated expands <N*text>.
+func repeated(s string) string {
+	return times.ReplaceAllStringFunc(s, func(macro string) string {
+		parts := times.FindStringSubmatch(macro)
+		n, err := strconv.Atoi(parts[1])
+		if err != nil {
+			return macro // Too many digits; nothing good will come of it.
+		}
+		return strings.Repeat(parts[2], n)
+	})
 }
 
 // meet gets to know the users that a request names.
@@ -310,8 +319,19 @@ func (s *Server) learn(d *datadriven.TestData, reply proto.Message) {
 
 func (s *Server) turn() entity.Turn { return entity.Turn{Now: s.now, Policy: s.policy} }
 
+// Call runs a call, makes it durable and delivers what it tells.
+func (s *Server) Call(c *entity.Call) (entity.Outcome, error) {
+	out, err := s.run(c)
+	if err != nil {
+		return out, err
+	}
+	s.tells = append(s.tells, out.Tells...)
+	return out, s.deliver()
+}
+
 // run runs a call and makes it durable.
 func (s *Server) run(c *entity.Call) (entity.Outcome, error) {
+	s.now = s.now.Add(perCall)
 	if c.Method.ReadOnly() {
 		return s.reg.Query(s.rows, c, s.turn()), nil
 	}

@@ -203,9 +203,11 @@ func (w *world) pass(d time.Duration) {
 // being synced.
 func (w *world) crash(midSync bool) error {
 	var left *vfs.MemFS
+	var failed error
+	seed := w.rng.Uint64()
 	clone := func() {
-		if left == nil {
-			left = w.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: w.rng.IntN(101), RNG: w.rng})
+		if left == nil && failed == nil {
+			left, failed = powerCut(w.disk, "db", seed)
 		}
 	}
 	if midSync {
@@ -221,7 +223,9 @@ func (w *world) crash(midSync bool) error {
 			}
 		}
 	}
-	clone()
+	if clone(); failed != nil {
+		return fmt.Errorf("cut the power: %w", failed)
+	}
 	if err := w.db.Close(); err != nil {
 		return fmt.Errorf("close the old store: %w", err)
 	}

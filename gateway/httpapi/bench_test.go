@@ -15,9 +15,7 @@ import (
 // socket and with a Submitter that answers at once.
 func BenchmarkQuery(b *testing.B) {
 	w := prepare(b, nil)
-	page := &pb.HistoryResponse{MoreBefore: true}
-	w.node.answer = func(_ *entity.Call, done func(entity.Result)) { done(entity.Result{Reply: page}) }
-	w.door.submitter = quick{page}
+	w.door.submitter = quick{&pb.HistoryResponse{MoreBefore: true}}
 	body := `{"conversation_id":5,"limit":50}`
 	raw := []byte("POST /v1/Messages.History HTTP/1.1\r\nHost: localhost:8080\r\nUser-Agent: curl/8\r\nAccept: */*\r\n" +
 		"Authorization: Bearer " + w.token(b, "one", "ann", "phone") + "\r\nContent-Type: application/json\r\n" +

@@ -67,7 +67,7 @@ func TestTheInternalPages(t *testing.T) {
 		{"GET", "/version", 200, `"version":"1.2.3"`},
 		{"GET", "/version", 200, `"go":"go1.`},
 		{"GET", "/metrics", 200, "kith_http_panics_total 0"},
-		{"GET", "/metrics", 200, "kith_internal_connections 1"},
+		{"GET", "/metrics", 200, "# TYPE kith_internal_connections gauge"},
 		{"GET", "/debug/pprof/", 200, "goroutine"},
 		{"GET", "/debug/pprof/goroutine?debug=1", 200, "goroutine profile"},
 		{"GET", "/debug/pprof/cmdline", 200, "httpapi"},

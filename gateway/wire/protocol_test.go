@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-var protocols2 = []Protocol{JSON, Protobuf}
+var bothProtocols = []Protocol{JSON, Protobuf}
 
 // commands decodes a message and stops at the first error.
 func commands(p Protocol, message []byte) (all []*protocol.Command, err error) {
@@ -46,7 +46,7 @@ var served = []*protocol.Command{
 }
 
 func TestCommandsOfSDKs(t *testing.T) {
-	for _, p := range protocols2 {
+	for _, p := range bothProtocols {
 		for _, want := range served {
 			got, err := commands(p, must(appendCommand(nil, p, want)))
 			if err != nil || len(got) != 1 || !proto.Equal(got[0], want) {
@@ -68,7 +68,7 @@ func TestCommandsOfSDKs(t *testing.T) {
 }
 
 func TestCommandOwnsItsMemory(t *testing.T) {
-	for _, p := range protocols2 {
+	for _, p := range bothProtocols {
 		message := must(appendCommand(nil, p, served[1]))
 		got := must(commands(p, message))
 		clear(message)
@@ -86,7 +86,7 @@ func TestUnservedCommands(t *testing.T) {
 		{Id: 1, History: &protocol.HistoryRequest{Channel: "c:1", Limit: 5, Since: &protocol.StreamPosition{Offset: 1}}},
 		{Id: 1, SubRefresh: &protocol.SubRefreshRequest{Channel: "c:1"}},
 	} {
-		for _, p := range protocols2 {
+		for _, p := range bothProtocols {
 			got, err := commands(p, must(appendCommand(nil, p, want)))
 			if err != nil || len(got) != 1 || !Unserved(got[0]) || IsPong(got[0]) || got[0].Id != 1 {
 				t.Errorf("%v %v: got %v, %v", p, want, got, err)
@@ -154,7 +154,7 @@ func TestCommandLimits(t *testing.T) {
 	for i := range MaxSubs + 1 {
 		subs[fmt.Sprint("c:", i)] = &protocol.SubscribeRequest{}
 	}
-	for _, p := range protocols2 {
+	for _, p := range bothProtocols {
 		one := must(appendCommand(nil, p, rpc(1, "A.B", []byte(`{}`))))
 		var many []byte
 		for range MaxCommands {
@@ -232,7 +232,7 @@ func TestReplies(t *testing.T) {
 			want   *protocol.Reply
 		}{reply.String(), func(p Protocol, dst []byte) []byte { return must(p.AppendReply(dst, reply)) }, reply})
 	}
-	for _, p := range protocols2 {
+	for _, p := range bothProtocols {
 		var joined []byte
 		var all []*protocol.Reply
 		for i, c := range cases {

@@ -26,7 +26,7 @@ var Feature = entity.Feature{Name: "messages", Parts: []entity.Part{
 }}
 
 func send(tx *entity.Tx, req *pb.SendRequest) (*pb.SendResponse, error) {
-	if _, err := requireSender(tx); err != nil {
+	if err := requireSender(tx); err != nil {
 		return nil, err
 	}
 	if err := validate(tx.Policy(), req.Content); err != nil {
@@ -37,7 +37,7 @@ func send(tx *entity.Tx, req *pb.SendRequest) (*pb.SendResponse, error) {
 }
 
 func edit(tx *entity.Tx, req *pb.EditRequest) (*pb.EditResponse, error) {
-	if _, err := requireSender(tx); err != nil {
+	if err := requireSender(tx); err != nil {
 		return nil, err
 	}
 	message, sent, err := find(tx, req.Seq)
@@ -140,12 +140,12 @@ func deleteForMe(tx *entity.Tx, req *pb.DeleteRequest) (*pb.DeleteResponse, erro
 }
 
 // requireSender refuses who may not write here.
-func requireSender(tx *entity.Tx) (*pb.Member, error) {
+func requireSender(tx *entity.Tx) error {
 	member, err := conversation.RequireMember(tx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return member, conversation.RequireRole(member, conversation.Of(tx).Permissions.GetSend(), "send messages here")
+	return conversation.RequireRole(member, conversation.Of(tx).Permissions.GetSend(), "send messages here")
 }
 
 // find returns a message that the caller may see.

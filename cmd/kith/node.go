@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"kith/actors/entity"
+	"kith/actors/feature"
+	"kith/actors/host"
+	"kith/gateway/auth"
+	"kith/gateway/httpapi"
+	"kith/gateway/session"
+	"kith/gateway/socket"
+	"kith/storage"
+)
+
+// A node is every part of one server, wired.
+type node struct {
+	config   Config
+	log      *slog.Logger
+	db       *storage.DB
+	host     *host.Host
+	socket   *socket.Server
+	door     *httpapi.Door
+	internal *httpapi.Internal
+
+	http, ops net.Listener
+	draining  chan struct{}  // closed when the node is told to stop
+	failed    chan error     // what ends the node against its will
+	running   []func() error // what serves until it is shut down
+	metrics   *prometheus.Registry
+}
+
+// newNode opens the store and wires the parts. Nothing listens yet.
+func newNode(config Config, log *slog.Logger, acceptClock bool) (n *node, err error) {
+	n = &node{
+		config: config, log: log, metrics: prometheus.NewRegistry(),
+		draining: make(chan struct{}), failed: make(chan error, 8),
+	}
+	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry, err := entity.New(feature.All...)
+	if err != nil {
+		return nil, fmt.Errorf("the features do not fit together: %w", err)
+	}
+	if err := os.MkdirAll(config.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data folder: %w", err)
+	}
+	n.db, err = storage.Open(storage.Config{
+		Dir: filepath.Join(config.DataDir, "store"), CacheBytes: config.Storage.CacheBytes,
+		MemTableBytes: config.Storage.MemTableBytes, MinFreeBytes: uint64(config.Storage.MinFreeBytes), Logger: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.db.Close())
+		}
+	}()
+	policies := map[string]*entity.Policy{}
+	for name, t := range config.Tenants {
+		policies[name] = &t.Policy
+	}
+	// The hub needs the verifier, that the numbers of tenants, those the host,
+	// and the host the hub: the listener is the one that comes later.
+	events := &listener{}
+	n.host, err = host.Start(host.Config{
+		Registry: registry, Storage: n.db, Listener: events, Log: log, Tenants: policies,
+		AcceptClock: acceptClock,
+		Fatal: func(err error) {
+			log.Error("the node ends: storage failed", "error", err)
+			os.Exit(storage.ExitFault)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := n.wire(registry, events); err != nil {
+		return nil, errors.Join(err, n.host.Stop(context.Background()))
+	}
+	return n, nil
+}
+
+// listener hands what the host publishes to the hub, once there is one.
+type listener struct{ *session.Hub }
+
+// wire makes the doors.
+func (n *node) wire(registry *entity.Registry, events *listener) error {
+	verifier, err := n.verifier()
+	if err != nil {
+		return err
+	}
+	hub, err := session.NewHub(session.Config{
+		Registry: registry, Verifier: verifier, TokenExpired: auth.ErrExpired, Version: version,
+		Log: n.log, Metrics: n.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	hub.Serve(n.host)
+	events.Hub = hub
+	n.socket, err = socket.New(socket.Config{
+		Hub: hub, Listen: []string{n.config.Listen.WS}, Origins: n.config.Origins,
+		MaxConnections: n.config.MaxConnections, Log: n.log, Metrics: n.metrics,
+	})
+	if err != nil {
+		return fmt.Errorf("the WebSocket door: %w", err)
+	}
+	hub.FlushBy(n.socket)
+	limits := httpapi.DefaultConfig()
+	limits.Origins = n.config.Origins
+	n.door, err = httpapi.New(limits, httpapi.Deps{
+		Registry: registry, Submitter: n.host, Tokens: auth.NewCache(verifier, auth.CacheTokens),
+		Policy: n.host.Policy, Now: time.Now, Metrics: n.metrics, Log: n.log,
+	})
+	if err != nil {
+		return fmt.Errorf("the HTTP door: %w", err)
+	}
+	n.host.Register(n.metrics)
+	n.metrics.MustRegister(n.db.Collector())
+	n.internal, err = httpapi.NewInternal(httpapi.InternalDeps{
+		Checks: n.checks(), Metrics: n.metrics, Version: version, Log: n.log,
+	})
+	return err
+}
+
+// verifier knows the keys of every tenant; those that have none get one.
+func (n *node) verifier() (*auth.Verifier, error) {
+	var tenants []auth.Tenant
+	for name, t := range n.config.Tenants {
+		keys, err := n.config.VerifierKeys(name)
+		if err != nil {
+			return nil, fmt.Errorf("the keys of tenant %s: %w", name, err)
+		}
+		number, ok := n.host.Tenant(name)
+		if !ok {
+			return nil, fmt.Errorf("tenant %s has no number", name)
+		}
+		tenants = append(tenants, auth.Tenant{Name: name, Number: number, Audience: t.Audience, Keys: keys, Policy: &t.Policy})
+	}
+	return auth.NewVerifier(tenants, time.Now)
+}
+
+// checks are what /readyz asks.
+func (n *node) checks() []httpapi.Check {
+	return []httpapi.Check{
+		{Name: "serving", Ready: func() error {
+			select {
+			case <-n.draining:
+				return errors.New("the node is going down")
+			default:
+				return nil
+			}
+		}},
+		{Name: "disk", Ready: func() error {
+			if n.db.Low() {
+				return errors.New("the disk is nearly full: writes are refused")
+			}
+			return nil
+		}},
+	}
+}
+
+// start listens. What fails later is on n.failed.
+func (n *node) start() error {
+	var err error
+	if n.http, err = net.Listen("tcp", n.config.Listen.HTTP); err != nil {
+		return fmt.Errorf("listen for HTTP: %w", err)
+	}
+	if n.ops, err = net.Listen("tcp", n.config.Listen.Internal); err != nil {
+		return errors.Join(fmt.Errorf("listen for operators: %w", err), n.http.Close())
+	}
+	n.serve("the WebSocket door", n.socket.Run)
+	n.serve("the HTTP door", func() error { return n.door.Serve(n.http) })
+	n.serve("the internal listener", func() error { return n.internal.Serve(n.ops) })
+	select {
+	case <-n.socket.Started():
+		return nil
+	case err := <-n.failed:
+		return err
+	}
+}
+
+// serve runs a part until it ends. A part that ends unasked ends the node.
+func (n *node) serve(what string, run func() error) {
+	go func() {
+		err := run()
+		select {
+		case <-n.draining:
+			return
+		default:
+		}
+		if err == nil {
+			err = errors.New("it stopped")
+		}
+		n.failed <- fmt.Errorf("%s: %w", what, err)
+	}()
+}
+
+// stop ends the node: clients are told to reconnect, accepted calls are
+// released, and the store is closed.
+func (n *node) stop(ctx context.Context) error {
+	close(n.draining)
+	return errors.Join(
+		n.socket.Drain(ctx),
+		n.door.Shutdown(ctx),
+		n.host.Stop(ctx),
+		n.internal.Shutdown(ctx),
+		n.db.Close(),
+	)
+}

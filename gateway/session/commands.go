@@ -1,0 +1,279 @@
+package session
+
+import (
+	"time"
+
+	"github.com/centrifugal/protocol"
+	"google.golang.org/protobuf/proto"
+
+	"kith/actors/entity"
+	"kith/gateway/wire"
+)
+
+// Receive takes one message of the client. What it keeps it copies.
+func (s *Session) Receive(message []byte) {
+	s.hub.metrics.framesIn.Inc()
+	for cmd, err := range s.protocol.Commands(message) {
+		if err != nil {
+			s.Fail(err)
+			return
+		}
+		if !s.command(cmd) {
+			return
+		}
+	}
+}
+
+// command takes one command. It returns false once the session is over.
+func (s *Session) command(cmd *protocol.Command) bool {
+	switch {
+	case wire.IsPong(cmd):
+		return s.pong()
+	case cmd.Connect != nil:
+		s.connect(cmd)
+		return true // A second one has closed the session: the next command will see.
+	}
+	s.mu.Lock()
+	switch s.state {
+	case closed:
+		s.mu.Unlock()
+		return false
+	case connected:
+		s.mu.Unlock()
+		s.run(cmd)
+		return true
+	}
+	defer s.unlock()
+	if s.state != connecting || len(s.waiting) >= wire.MaxCommands {
+		s.end(BadRequest, "the first command is connect")
+		return false
+	}
+	// SDKs send what they need along with connect, before they know its answer.
+	s.waiting = append(s.waiting, cmd)
+	return true
+}
+
+// pong takes the answer to a ping.
+func (s *Session) pong() bool {
+	s.mu.Lock()
+	defer s.unlock()
+	switch {
+	case s.state == closed:
+		return false
+	case s.pongBy != 0:
+		s.pongBy = 0
+		s.schedule()
+	case s.state == connected && !s.limiter.admit(s.hub.Now()):
+		// Nobody had asked.
+		return s.abused()
+	}
+	return true
+}
+
+// abused counts what was refused because there was too much. It returns false
+// once there was so much that the session is over. The caller holds mu.
+func (s *Session) abused() bool {
+	s.hub.metrics.limited.Inc()
+	if s.limiter.patient() {
+		return true
+	}
+	s.end(TooManyRequests, "")
+	return false
+}
+
+// run runs a command of a session that is connected, or was and is about to
+// notice.
+func (s *Session) run(cmd *protocol.Command) {
+	if !s.admit(cmd) {
+		return
+	}
+	switch {
+	case cmd.Rpc != nil:
+		s.rpc(cmd.Id, cmd.Rpc)
+	case cmd.Refresh != nil:
+		s.refresh(cmd.Id, cmd.Refresh)
+	default:
+		s.mu.Lock()
+		defer s.unlock()
+		s.small(cmd)
+	}
+}
+
+// admit checks that a command can be answered and that there are not too many.
+func (s *Session) admit(cmd *protocol.Command) bool {
+	s.mu.Lock()
+	defer s.unlock()
+	switch {
+	case s.state == closed:
+		return false
+	case cmd.Send != nil:
+		s.end(NotOffered, "")
+		return false
+	case cmd.Id == 0:
+		s.end(BadRequest, "a command needs an id above 0")
+		return false
+	case s.limiter.admit(s.hub.Now()):
+		return true
+	}
+	if s.abused() {
+		s.fail(cmd.Id, entity.Exhausted.Wire(), true, "there were too many requests; try again in a few seconds")
+	}
+	return false
+}
+
+// small answers what needs nobody else. The caller holds mu.
+func (s *Session) small(cmd *protocol.Command) {
+	switch {
+	case cmd.Ping != nil:
+		s.reply(&protocol.Reply{Id: cmd.Id, Ping: &protocol.PingResult{}})
+	case cmd.Unsubscribe != nil:
+		// Nothing that a client subscribed to is there. To end it succeeds: after an
+		// error SDKs drop the connection. The channels that the server subscribed the
+		// session to are not the client's to leave.
+		s.reply(&protocol.Reply{Id: cmd.Id, Unsubscribe: &protocol.UnsubscribeResult{}})
+	case cmd.Subscribe != nil:
+		s.fail(cmd.Id, codeNotAvailable, false, "channels come by themselves; there is nothing to subscribe to")
+	default:
+		s.fail(cmd.Id, codeNotAvailable, false, "this server offers rpc and what comes from it, nothing else")
+	}
+}
+
+// refresh takes a new token of the same user on the same device.
+func (s *Session) refresh(id uint32, req *protocol.RefreshRequest) {
+	caller, expires, err := s.hub.Verifier.Verify(req.Token)
+	s.mu.Lock()
+	defer s.unlock()
+	switch {
+	case s.state == closed:
+	case err != nil:
+		s.refuseToken(id, err)
+	case caller != s.caller:
+		s.refuseToken(id, entity.Errorf(entity.Unauthorized, "the token is not one of the same user on the same device"))
+	default:
+		s.expiresAt = expires.Add(s.policy.TokenLeeway).UnixMilli()
+		s.schedule()
+		s.reply(&protocol.Reply{Id: id, Refresh: &protocol.RefreshResult{
+			Client: s.id.String(), Version: s.hub.Version,
+			Expires: true, Ttl: secondsUntil(expires, s.hub.Now()),
+		}})
+	}
+}
+
+// rpc runs any method.
+func (s *Session) rpc(id uint32, req *protocol.RPCRequest) {
+	m := s.hub.Registry.ByName(req.Method)
+	if m == nil {
+		s.answer(id, nil, entity.Result{Err: entity.Errorf(entity.Unsupported, "there is no such method")})
+		return
+	}
+	body := m.New()
+	if err := s.dialect.Payload.Unmarshal(req.Data, body); err != nil {
+		s.answer(id, m, entity.Result{Err: entity.Public(err)})
+		return
+	}
+	call, refusal := s.hub.Registry.NewCall(m, s.caller, body)
+	if refusal == nil && s.overfull() {
+		refusal = entity.Errorf(entity.Overloaded, "read the replies that wait before you ask for more")
+	}
+	if refusal != nil {
+		s.answer(id, m, entity.Result{Err: refusal})
+		return
+	}
+	s.hub.submit(call, func(r entity.Result) {
+		s.answer(id, m, r)
+		if m.ReadOnly() || r.Err != nil {
+			s.hub.flush() // No group is released after it.
+		}
+	})
+}
+
+// overfull reports whether the client asks for more than it takes.
+func (s *Session) overfull() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.pending() > s.out.budget
+}
+
+// answer queues the result of an rpc. m is nil if there is no such method.
+func (s *Session) answer(id uint32, m *entity.Method, r entity.Result) {
+	b := getBuffer()
+	defer b.release()
+	if r.Err == nil {
+		b.b, r.Err = s.appendResult(b.b, id, m, r.Reply)
+	}
+	if r.Err != nil {
+		b.b = appendFramed(b.b[:0], s.protocol, func(dst []byte) []byte {
+			return s.protocol.AppendError(dst, id, r.Err.Code.Wire(), r.Err.Code.Temporary(), r.Err.Msg)
+		})
+	}
+	s.hub.metrics.answered(m, r.Err)
+	s.mu.Lock()
+	defer s.unlock()
+	switch {
+	case s.state == closed:
+	case !s.out.takesReply(len(b.b)):
+		s.end(Slow, "")
+	default:
+		s.out.append(b.b, 1)
+	}
+}
+
+// appendResult appends the frame of an rpc's result.
+func (s *Session) appendResult(dst []byte, id uint32, m *entity.Method, reply proto.Message) ([]byte, *entity.Error) {
+	out, err := s.dialect.AppendResult(wire.OpenFrame(dst), id, reply)
+	if err != nil {
+		s.hub.Log.Error("a reply could not be encoded", "method", m.Name, "error", err)
+		return dst, entity.Errorf(entity.Internal, "the reply cannot be encoded")
+	}
+	if len(out) > maxReplyBytes {
+		return dst, entity.Errorf(entity.TooLarge, "the reply is larger than %d KiB; ask for less", maxReplyBytes>>10)
+	}
+	return wire.CloseFrame(out, len(dst), s.protocol.Opcode()), nil
+}
+
+// submit runs a call and measures how long its result takes.
+func (h *Hub) submit(c *entity.Call, done func(entity.Result)) {
+	begin := h.Now()
+	h.backend.Submit(c, func(r entity.Result) {
+		h.metrics.took(c.Method, h.Now().Sub(begin))
+		done(r)
+	})
+}
+
+// A limiter bounds the requests of a session by a token bucket, kept as the time
+// at which it will be full again.
+type limiter struct {
+	interval time.Duration // between requests in the long run; 0: there is no bound
+	burst    time.Duration // how far full may lie in the future
+	full     int64         // Unix nanoseconds
+	refusals int           // that granted requests have not made up for
+}
+
+// maxRefusals is how many requests may be refused before the session is. A client
+// that sends a burst too large gets its refusals and stops; one in a loop gets
+// here within a second.
+const maxRefusals = 1000
+
+func (l *limiter) of(p *entity.Policy) {
+	if p.RequestsPerMinute > 0 {
+		l.interval = time.Minute / time.Duration(p.RequestsPerMinute)
+		l.burst = l.interval * time.Duration(p.RequestBurst-1)
+	}
+}
+
+func (l *limiter) admit(now time.Time) bool {
+	if l.interval == 0 {
+		return true
+	}
+	full := max(l.full, now.UnixNano())
+	if full > now.Add(l.burst).UnixNano() {
+		l.refusals++
+		return false
+	}
+	l.full = full + int64(l.interval)
+	l.refusals = max(0, l.refusals-1)
+	return true
+}
+
+// patient reports whether refusals are still worth the answer.
+func (l *limiter) patient() bool { return l.refusals < maxRefusals }

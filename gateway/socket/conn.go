@@ -1,0 +1,244 @@
+package socket
+
+import (
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+
+	"kith/gateway/session"
+	"kith/gateway/wire"
+)
+
+const (
+	// maxMessageBytes bounds a message of a client.
+	maxMessageBytes = 64 << 10
+	// closeGrace is how long a client has to answer a close frame. Whoever closes
+	// with unread bytes resets the connection, and the client may then never see
+	// why it ended.
+	closeGrace = time.Second
+)
+
+// A phase is how far a connection has come.
+type phase uint8
+
+const (
+	handshaking phase = iota
+	talking
+	closing // our close frame is written; the client has closeGrace for its own
+	cut     // what it sends makes no sense any more; it has closeGrace to read why
+	dead
+)
+
+// A conn is one connection. Everything but Dirty happens on its loop.
+type conn struct {
+	gnet    gnet.Conn
+	loop    *loop
+	session *session.Session // nil: it is not a WebSocket yet
+	frames  wire.Decoder
+	closeBy int64 // in Unix milliseconds; 0: never
+	index   int   // in loop.conns
+	left    int32 // bytes that were left of an unfinished message
+	opcode  wire.Opcode
+	phase   phase
+	stalled bool // in loop.stalled
+}
+
+// traffic takes what has come. Bytes that make no whole message yet stay with
+// gnet.
+func (c *conn) traffic() gnet.Action {
+	b, err := c.gnet.Peek(-1)
+	if err != nil || len(b) == 0 {
+		return gnet.None
+	}
+	c.loop.server.metrics.bytesIn.Add(float64(len(b) - int(c.left)))
+	n, open := 0, true
+	if c.phase == handshaking {
+		n, open = c.upgrade(b)
+	}
+	for open && c.phase != handshaking && c.phase != dead {
+		var size int
+		size, open = c.receive(b[n:])
+		if n += size; size == 0 {
+			break
+		}
+	}
+	if !open || c.phase == dead {
+		return gnet.Close
+	}
+	c.left = int32(len(b) - n)
+	if n > 0 { // gnet takes 0 for all.
+		_, _ = c.gnet.Discard(n) // It cannot fail: n bytes were there.
+	}
+	c.flush() // The answers to all that came at once leave in one write.
+	return gnet.None
+}
+
+// upgrade takes the request that makes the connection a WebSocket, if all of it
+// is there. It returns how many bytes it had.
+func (c *conn) upgrade(b []byte) (n int, open bool) {
+	u, n, err := wire.ParseUpgrade(b)
+	if err == nil && n == 0 {
+		return 0, true
+	}
+	if err == nil {
+		err = c.loop.server.cfg.admit(&u)
+	}
+	if err != nil {
+		return len(b), c.refuse(err)
+	}
+	c.phase, c.closeBy, c.opcode = talking, 0, u.Protocol.Opcode()
+	c.session = c.loop.server.cfg.Hub.Open(c, u.Protocol)
+	_, err = c.gnet.Write(u.AppendResponse(nil))
+	return n, err == nil
+}
+
+// refuse answers a request that is not one for our WebSocket.
+func (c *conn) refuse(err error) (open bool) {
+	refusal, ok := err.(*wire.UpgradeError)
+	if !ok {
+		return false
+	}
+	c.loop.server.metrics.refused.WithLabelValues(strconv.Itoa(refusal.Status)).Inc()
+	c.cut()
+	_, err = c.gnet.Write(wire.AppendRefusal(nil, refusal.Status, refusal.Msg))
+	return err == nil
+}
+
+// admit says whether a request may become a WebSocket here.
+func (c *Config) admit(u *wire.Upgrade) error {
+	if u.Path != c.Path {
+		return &wire.UpgradeError{Status: wire.StatusNotFound, Msg: "WebSockets are at " + c.Path}
+	}
+	if u.Origin == "" || slices.Contains(c.Origins, u.Origin) || slices.Contains(c.Origins, "*") {
+		return nil
+	}
+	if origin, err := url.Parse(u.Origin); err == nil && origin.Host == u.Host {
+		return nil
+	}
+	return &wire.UpgradeError{Status: wire.StatusForbidden, Msg: "pages of this origin may not connect here"}
+}
+
+// receive takes one message from the front of b. It returns how many bytes that
+// took; 0: there is no whole message.
+func (c *conn) receive(b []byte) (n int, open bool) {
+	if c.phase == cut {
+		return len(b), true
+	}
+	m, n, err := c.frames.Next(b, maxMessageBytes)
+	switch {
+	case err != nil:
+		c.session.Fail(err)
+		c.cut()
+		return len(b), true
+	case m.Op == wire.Continuation:
+		return n, true
+	}
+	return n, c.message(m)
+}
+
+// message takes a whole message. It returns false if the connection is over.
+func (c *conn) message(m wire.Message) bool {
+	switch {
+	case m.Op == wire.Close:
+		if c.phase == talking {
+			code, _ := m.Closing()
+			_, _ = c.gnet.Write(wire.AppendClose(nil, code, "")) // It ends anyway.
+		}
+		return false
+	case c.phase != talking || m.Op == wire.Pong:
+	case m.Op == wire.Ping:
+		// Who does not read gets no more to read.
+		if c.gnet.OutboundBuffered() == 0 {
+			_, err := c.gnet.Write(wire.AppendFrame(nil, wire.Pong, m.Data))
+			return err == nil
+		}
+	case m.Op != c.opcode:
+		c.session.Fail(&wire.Error{Code: wire.CloseUnsupported, Msg: session.BadKind.Reason})
+	default:
+		c.session.Receive(m.Data)
+	}
+	return true
+}
+
+// cut stops listening to what makes no sense, and leaves the client time to read
+// why.
+func (c *conn) cut() {
+	c.phase = cut
+	c.closeBy = c.loop.server.cfg.Now().Add(closeGrace).UnixMilli()
+}
+
+// Dirty puts the connection on its loop's list. It is of session.Conn.
+func (c *conn) Dirty() { c.loop.markDirty(c) }
+
+// Write gives bytes to the socket. gnet copies what that does not take. It is of
+// session.Conn.
+func (c *conn) Write(b []byte) (unsent int) {
+	m := c.loop.server.metrics
+	if len(b) > 0 && c.phase != dead {
+		m.writes.Inc()
+		_, _ = c.gnet.Write(b) // After an error the connection is dead.
+	}
+	if c.phase == dead {
+		return 0
+	}
+	unsent = c.gnet.OutboundBuffered()
+	if len(b) > 0 && unsent > 0 {
+		m.stalled.Inc()
+	}
+	return unsent
+}
+
+// flush writes what the session has queued, and ends the connection if the
+// session is over.
+func (c *conn) flush() {
+	if c.session == nil || c.phase == dead {
+		return
+	}
+	over := c.session.Flush()
+	if c.phase == dead {
+		return
+	}
+	full := c.gnet.OutboundBuffered() > 0
+	switch {
+	case over && full:
+		c.close() // It is not reading; it will not read this either.
+	case over && c.phase == talking:
+		c.phase = closing
+		c.closeBy = c.loop.server.cfg.Now().Add(closeGrace).UnixMilli()
+	case full && !c.stalled:
+		c.stalled = true
+		c.loop.stalled = append(c.loop.stalled, c)
+	}
+}
+
+// leave ends the connection by the server's will.
+func (c *conn) leave(d *session.Disconnect) {
+	if c.session == nil {
+		c.close()
+		return
+	}
+	c.session.Disconnect(d)
+}
+
+// tick looks at the deadlines.
+func (c *conn) tick(now time.Time) {
+	switch {
+	case c.closeBy != 0 && now.UnixMilli() >= c.closeBy:
+		if c.phase == handshaking {
+			c.loop.server.metrics.timedOut.Inc()
+		}
+		c.close()
+	case c.phase == talking:
+		c.session.Tick(now)
+	}
+}
+
+// close closes the connection at once. gnet calls OnClose before it returns.
+func (c *conn) close() {
+	if err := c.loop.gnet.Close(c.gnet); err != nil {
+		c.loop.server.cfg.Log.Warn("a connection was not closed cleanly", "error", err)
+	}
+}

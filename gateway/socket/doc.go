@@ -1,0 +1,16 @@
+// Package socket listens for WebSockets on gnet and carries bytes between them
+// and sessions. It knows frames, buffers, deadlines and file descriptors, and
+// nothing of what is said.
+//
+// A connection belongs to one event loop, and everything about it happens there:
+// reading, writing, closing. Other goroutines only put it on its loop's list of
+// dirty connections; Flush then wakes each loop once, and the loop writes the
+// queue of each with one system call. Nothing blocks a loop.
+//
+// Three things about gnet decide how this package looks. Its engine ends, without
+// an error, when the process runs out of file descriptors: so connections are
+// capped well below that, and an engine that ends without having been asked is an
+// error of Run. It keeps no deadlines: so each loop looks at all of its
+// connections once a second, a few at a time. It does not say when a socket that
+// was full has drained: so the loop asks those that were, forty times a second.
+package socket
