@@ -45,11 +45,28 @@ func (l pebbleLog) Errorf(format string, args ...any) {
 // one day word a failed commit otherwise, the committer is parked too, which is
 // as safe.
 func (l pebbleLog) Fatalf(format string, args ...any) {
-	err := l.d.fail(fmt.Errorf(format, args...))
+	err := l.d.fail(said{fmt.Sprintf(format, args...), args})
 	if strings.HasPrefix(format, "pebble: fatal commit error") {
 		panic(err)
 	}
 	select {}
+}
+
+// said is what Pebble said last, with the errors it said it of.
+type said struct {
+	text string
+	args []any
+}
+
+func (s said) Error() string { return s.text }
+
+func (s said) Unwrap() (errs []error) {
+	for _, arg := range s.args {
+		if err, ok := arg.(error); ok {
+			errs = append(errs, err)
+		}
+	}
+	return errs
 }
 
 // backgroundError is called when a flush or a compaction failed. Pebble would

@@ -33,11 +33,13 @@ var (
 )
 
 // A directory is a store once it holds identityFile. While one is being made it
-// holds draftFile instead, which says that what else is there may be half done
-// and is ours to finish; so a store that lost its data is not taken for new.
+// holds birthFile instead: what else is there was never given to anybody and is
+// ours to throw away. So a store that lost its data is not taken for a new one,
+// and a half made one is not taken for damaged.
 const (
 	identityFile = "KITH"
-	draftFile    = "KITH.new"
+	birthFile    = "KITH.birth"
+	draftSuffix  = ".draft" // of either, until it is durable
 )
 
 // maxIdentityBytes bounds what is read of an identity file, which has about 70.
@@ -138,10 +140,32 @@ func (dir *directory) inspect(cfg *Config, disk vfs.FS) error {
 	}
 	if is {
 		dir.found, err = readIdentity(disk, disk.PathJoin(cfg.Dir, identityFile))
-		return err
+		return errors.Join(err, remove(disk, disk.PathJoin(cfg.Dir, birthFile)))
 	}
 	dir.fresh = true
-	return writeIdentity(disk, cfg.Dir, draftFile, identity{format: FormatVersion})
+	return begin(cfg, disk)
+}
+
+// begin marks the directory as a store that is being made, after it has cleared
+// away what an earlier attempt left: a power cut can leave Pebble's half made
+// files in a state that Pebble does not open.
+func begin(cfg *Config, disk vfs.FS) error {
+	if err := writeIdentity(disk, cfg.Dir, birthFile, identity{format: FormatVersion}); err != nil {
+		return err
+	}
+	names, err := disk.List(cfg.Dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if ours(name) {
+			continue
+		}
+		if err := disk.Remove(disk.PathJoin(cfg.Dir, name)); err != nil {
+			return err
+		}
+	}
+	return syncDir(disk, cfg.Dir)
 }
 
 // isStore tells a store from a directory that may become one, and refuses the
@@ -155,16 +179,22 @@ func isStore(cfg *Config, disk vfs.FS) (bool, error) {
 		return true, nil
 	case cfg.MustExist:
 		return false, ErrMissing
-	case slices.Contains(names, draftFile):
+	case slices.Contains(names, birthFile):
 		return false, nil
 	}
-	// The root of a file system has lost+found and may become a store all the same.
-	foreign := slices.DeleteFunc(names, func(name string) bool { return name == "LOCK" || name == "lost+found" })
+	foreign := slices.DeleteFunc(names, ours)
 	if len(foreign) > 0 {
 		slices.Sort(foreign)
 		return false, fmt.Errorf("%w: it has %s", ErrForeign, strings.Join(foreign[:min(3, len(foreign))], ", "))
 	}
 	return false, nil
+}
+
+// ours says whether a file may lie in a directory before it is a store:
+// the lock, what this file writes, and what the root of a file system has.
+func ours(name string) bool {
+	return name == "LOCK" || name == "lost+found" || name == birthFile ||
+		name == birthFile+draftSuffix || name == identityFile+draftSuffix
 }
 
 // checkSpace refuses to open on a full disk, where Pebble would retry to flush
@@ -194,7 +224,18 @@ func (dir *directory) settle(cfg *Config) (uint64, error) {
 		return 0, fmt.Errorf("draw an incarnation: %w", err)
 	}
 	id := identity{format: FormatVersion, incarnation: max(1, binary.LittleEndian.Uint64(b[:]))}
-	return id.incarnation, writeIdentity(cfg.disk(), cfg.Dir, identityFile, id)
+	if err := writeIdentity(cfg.disk(), cfg.Dir, identityFile, id); err != nil {
+		return 0, err
+	}
+	return id.incarnation, remove(cfg.disk(), cfg.disk().PathJoin(cfg.Dir, birthFile))
+}
+
+// remove removes a file that may be missing.
+func remove(disk vfs.FS, path string) error {
+	if err := disk.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // identity is what a store says of itself, in a file that a person can read:
@@ -252,8 +293,8 @@ func readIdentity(disk vfs.FS, path string) (identity, error) {
 // writeIdentity puts id into a file of dir, durably: whoever looks sees the old
 // file or the new one, whole.
 func writeIdentity(disk vfs.FS, dir, name string, id identity) error {
-	draft := disk.PathJoin(dir, draftFile)
-	f, err := disk.Create(draft, vfs.WriteCategoryUnspecified)
+	path := disk.PathJoin(dir, name)
+	f, err := disk.Create(path+draftSuffix, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
 	}
@@ -264,10 +305,8 @@ func writeIdentity(disk vfs.FS, dir, name string, id identity) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if name != draftFile {
-		if err := disk.Rename(draft, disk.PathJoin(dir, name)); err != nil {
-			return err
-		}
+	if err := disk.Rename(path+draftSuffix, path); err != nil {
+		return err
 	}
 	return syncDir(disk, dir)
 }

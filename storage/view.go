@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"sync"
@@ -111,6 +112,9 @@ func (v *View) Get(key []byte) (val []byte, ok bool, err error) {
 
 // Scan implements entity.Reader. A nil bound is none.
 func (v *View) Scan(lower, upper []byte, reverse bool, yield func(key, val []byte) bool) (err error) {
+	if upper != nil && bytes.Compare(lower, upper) >= 0 {
+		return nil // No rows; and an iterator that had such bounds gives wrong rows for its next ones.
+	}
 	it, err := v.iterator()
 	if err != nil {
 		return fmt.Errorf("storage: scan rows: %w", err)

@@ -13,6 +13,13 @@ func NewDerived[V any](table interface{ number() uint32 }, from func(Viewer) V) 
 	return &Derived[V]{table.number(), from}
 }
 
+// derived is a remembered value and how many rows it took to compute: they are
+// charged each time, so that a Step may do the same with a cold memory.
+type derived struct {
+	value any
+	rows  int
+}
+
 // Of returns the value for the entity that r sees.
 func (d *Derived[V]) Of(r Viewer) V {
 	v := r.view()
@@ -24,10 +31,12 @@ func (d *Derived[V]) Of(r Viewer) V {
 	}
 	m := v.tx.memory
 	if known, ok := m.derived[d]; ok {
-		return known.(V)
+		v.charge(known.rows)
+		return known.value.(V)
 	}
+	before := v.budget
 	value := d.from(r)
-	m.derived[d] = value
+	m.derived[d] = derived{value, before - v.budget}
 	m.derivedFrom[d.table] = append(m.derivedFrom[d.table], d)
 	return value
 }

@@ -61,6 +61,9 @@ func refKey(b []byte, r Ref) []byte {
 	return binary.BigEndian.AppendUint64(b, r.ID)
 }
 
+// maxTable is the largest number that tableKey can write.
+const maxTable = 0x7FFF
+
 // tableKey appends a table's number in one byte or two, so that keys sort by it.
 func tableKey(b []byte, table uint32) []byte {
 	if table < 0x80 {

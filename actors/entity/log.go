@@ -178,9 +178,37 @@ func (v *View) MessagesBefore(seq uint64, yield func(*Event) bool) {
 
 // MessagesAfter yields history events above seq, oldest first.
 func (v *View) MessagesAfter(seq uint64, yield func(*Event) bool) {
-	v.Events(seq+1, ^uint64(0)-1, false, func(e *Event) bool {
-		return e.header.class != pb.Class_HISTORY || yield(e)
-	})
+	head := v.Head()
+	for seq < head.Seq {
+		changes, last := 0, header{}
+		v.Events(seq+1, head.Seq, false, func(e *Event) bool {
+			if e.header.class != pb.Class_HISTORY {
+				changes++
+				seq, last = e.Seq, e.header
+				return changes < skipChanges
+			}
+			changes = 0
+			return yield(e)
+		})
+		if changes < skipChanges || last.ordinal == head.Ordinal {
+			return
+		}
+		seq = v.lastOf(last.ordinal, seq, head.Seq)
+	}
+}
+
+// lastOf finds the last event in [from, through] with an ordinal, which the one
+// at from has and the one at through has not. Ordinals only rise.
+func (v *View) lastOf(ordinal, from, through uint64) uint64 {
+	for from+1 < through {
+		middle := from + (through-from)/2
+		if e := v.Event(middle); e == nil || e.header.ordinal > ordinal {
+			through = middle
+		} else {
+			from = middle
+		}
+	}
+	return from
 }
 
 // decodeEvent reads an event row. A body that cannot be read is nil: the event
@@ -192,7 +220,7 @@ func (r *Registry) decodeEvent(v *View, row *loggedRow) (*Event, error) {
 	}
 	e := &Event{Ref: v.ref, Seq: row.seq, Stamp: row.stamp(), At: h.at, header: h}
 	if h.by != 0 {
-		e.By = r.logs[v.ref.Kind].Name(v, h.by)
+		e.By = v.name(h.by)
 	}
 	t := r.events.byNumber[h.number]
 	if t == nil {
@@ -205,6 +233,22 @@ func (r *Registry) decodeEvent(v *View, row *loggedRow) (*Event, error) {
 		e.Body = m
 	}
 	return e, nil
+}
+
+// name is the user id of an author's number. A page asks for the same few
+// names again and again.
+func (v *View) name(number uint32) string {
+	if name, ok := v.names[number]; ok {
+		return name
+	}
+	name := v.reg.logs[v.ref.Kind].Name(v, number)
+	if v.tx == nil { // In a Step rows may change.
+		if v.names == nil {
+			v.names = map[uint32]string{}
+		}
+		v.names[number] = name
+	}
+	return name
 }
 
 // join fills in the fields of e that are stored elsewhere, as far as the

@@ -311,7 +311,7 @@ func TestAnEventIsOnTheWireAsItWasSaid(t *testing.T) {
 
 func TestACommandCannotWalkItsLog(t *testing.T) {
 	w := newWorld(t, hook(entity.Before(func(tx *entity.Tx, _ *DoRequest) error {
-		tx.MessagesAfter(0, func(*entity.Event) bool { return true })
+		tx.Events(1, 9, false, func(*entity.Event) bool { return true })
 		return nil
 	})))
 	if out := w.do(Now()); !strings.Contains(out.Panic, "cannot walk its log") {

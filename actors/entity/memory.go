@@ -28,7 +28,7 @@ type Memory struct {
 
 	requests requests
 
-	derived     map[any]any
+	derived     map[any]derived
 	derivedFrom map[uint32][]any
 
 	reader  Reader // the durable view, once a Step has needed it
@@ -125,7 +125,7 @@ func (m *Memory) Forget() {
 
 func (m *Memory) forgetRows() {
 	m.rows, m.bytes = map[string]*slot{}, 0
-	m.derived, m.derivedFrom = map[any]any{}, map[uint32][]any{}
+	m.derived, m.derivedFrom = map[any]derived{}, map[uint32][]any{}
 }
 
 // view opens the durable view for the rest of the Step.

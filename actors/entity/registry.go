@@ -148,8 +148,8 @@ func checkTables(types *protoregistry.Types) error {
 		if t == nil {
 			return true
 		}
-		if old := owner[t.Number]; old != "" || t.Number == 0 {
-			errs = append(errs, fmt.Errorf("table number %#x of %s is taken by %q", t.Number, d.FullName(), old))
+		if old := owner[t.Number]; old != "" || t.Number == 0 || t.Number > maxTable {
+			errs = append(errs, fmt.Errorf("table number %#x of %s is taken by %q, zero, or above %#x", t.Number, d.FullName(), old, maxTable))
 		}
 		owner[t.Number] = d.FullName()
 		if hasMap(d) {

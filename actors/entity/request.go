@@ -18,8 +18,8 @@ import (
 type requests struct {
 	known  map[requestKey]*requested
 	loaded map[uint64]loaded // by user number
-	bytes  int             // of what is known
-	swept  uint32          // buckets below are gone
+	bytes  int               // of what is known
+	swept  uint32            // buckets below are gone
 }
 
 // loaded says what was loaded of a user: all from a bucket on, or, because that

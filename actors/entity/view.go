@@ -23,6 +23,7 @@ type View struct {
 
 	scratch []byte // the key being looked up
 	budget  int    // rows that may still be read
+	names   map[uint32]string
 }
 
 // A Viewer is a *View or a *Tx: anything rows can be read through.

@@ -51,7 +51,8 @@ func (b *Box) Run(j *Job) {
 	c := b.core
 	b.memory.Durable(b.durable.Load())
 	ref := b.Ref()
-	turn := entity.Turn{Now: c.Clock.Now(), Policy: c.policies[ref.Tenant], Hold: c.watch.held.Load()}
+	now := read(c.Clock)
+	turn := entity.Turn{Now: now.wall, Policy: c.policies[ref.Tenant], Hold: c.watch.holds(now)}
 	var out entity.Outcome
 	switch {
 	case j.forget:

@@ -93,12 +93,13 @@ func (d *driver) step() error {
 
 // look asks for a position and a page of somebody's log.
 func (d *driver) look() {
-	if len(d.groups) == 0 {
+	all := d.talks(false)
+	if len(all) == 0 {
 		return
 	}
 	w := d.w
-	viewer := d.caller()
-	ref := d.groups[w.rng.IntN(len(d.groups))]
+	d.talk = all[w.rng.IntN(len(all))]
+	ref, viewer := d.talk.ref, d.caller()
 	if ref.Tenant != viewer.Tenant {
 		return
 	}

@@ -22,6 +22,7 @@ type oracle struct {
 // A talk is one conversation.
 type talk struct {
 	ref     entity.Ref
+	group   bool
 	hidden  bool                  // new members do not see what was before them
 	members map[string][]interval // by user id
 	said    map[uint64]*saying    // messages, by seq
@@ -85,6 +86,7 @@ func (t *talk) learn(e *entity.Event, body proto.Message) (leaver string) {
 			t.join(user, e.Seq)
 		}
 	case *pb.GroupCreated:
+		t.group = true
 		t.join(e.By, e.Seq)
 	case *pb.GroupChanged:
 		t.hidden = b.HistoryHidden
@@ -167,23 +169,34 @@ func (o *oracle) last(t *talk, user string) uint64 {
 func (o *oracle) call(c *entity.Call) func() {
 	switch req := c.Req.(type) {
 	case *pb.DeleteRequest:
-		return func() {
-			t := o.talk(c.To)
-			if t.deleted[c.Caller.User] == nil {
-				t.deleted[c.Caller.User] = map[uint64]bool{}
-			}
-			for _, seq := range req.Seqs {
-				if t.said[seq] != nil {
-					t.deleted[c.Caller.User][seq] = true
-				}
-			}
-		}
+		return func() { o.talk(c.To).delete(c.Caller.User, req.Seqs) }
 	case *pb.EditRequest:
 		return func() { o.talk(c.To).said[req.Seq].content = req.Content }
 	case *pb.CreateGroupRequest:
 		return func() { o.talk(c.To).hidden = req.HistoryHidden }
 	default:
 		return func() {}
+	}
+}
+
+// delete hides messages from a user. What everybody who was ever there has
+// deleted is gone for whoever comes.
+func (t *talk) delete(user string, seqs []uint64) {
+	if t.deleted[user] == nil {
+		t.deleted[user] = map[uint64]bool{}
+	}
+	for _, seq := range seqs {
+		if t.said[seq] == nil {
+			continue
+		}
+		t.deleted[user][seq] = true
+		gone := true
+		for member := range t.members {
+			gone = gone && t.deleted[member][seq]
+		}
+		if gone {
+			t.said[seq].content = nil
+		}
 	}
 }
 

@@ -236,7 +236,6 @@ func (w *world) crash(midSync bool) error {
 	return w.check.crashed()
 }
 
-
 // settle runs until nothing is left to do.
 func (w *world) settle() {
 	for w.failure == nil {

@@ -70,11 +70,16 @@ func newNode(config Config, log *slog.Logger, acceptClock bool) (n *node, err er
 	for name, t := range config.Tenants {
 		policies[name] = &t.Policy
 	}
-	// The hub needs the verifier, that the numbers of tenants, those the host,
-	// and the host the hub: the listener is the one that comes later.
-	events := &listener{}
+	// The host publishes to the hub as soon as it runs, which is before there is
+	// anybody to hear it: what was told before the last end goes on at once.
+	hub, err := session.NewHub(session.Config{
+		Registry: registry, TokenExpired: auth.ErrExpired, Version: version, Log: n.log, Metrics: n.metrics,
+	})
+	if err != nil {
+		return nil, err
+	}
 	n.host, err = host.Start(host.Config{
-		Registry: registry, Storage: n.db, Listener: events, Log: log, Tenants: policies,
+		Registry: registry, Storage: n.db, Listener: hub, Log: log, Tenants: policies,
 		AcceptClock: acceptClock,
 		Fatal: func(err error) {
 			log.Error("the node ends: storage failed", "error", err)
@@ -84,30 +89,19 @@ func newNode(config Config, log *slog.Logger, acceptClock bool) (n *node, err er
 	if err != nil {
 		return nil, err
 	}
-	if err := n.wire(registry, events); err != nil {
+	if err := n.wire(registry, hub); err != nil {
 		return nil, errors.Join(err, n.host.Stop(context.Background()))
 	}
 	return n, nil
 }
 
-// listener hands what the host publishes to the hub, once there is one.
-type listener struct{ *session.Hub }
-
 // wire makes the doors.
-func (n *node) wire(registry *entity.Registry, events *listener) error {
+func (n *node) wire(registry *entity.Registry, hub *session.Hub) error {
 	verifier, err := n.verifier()
 	if err != nil {
 		return err
 	}
-	hub, err := session.NewHub(session.Config{
-		Registry: registry, Verifier: verifier, TokenExpired: auth.ErrExpired, Version: version,
-		Log: n.log, Metrics: n.metrics,
-	})
-	if err != nil {
-		return err
-	}
-	hub.Serve(n.host)
-	events.Hub = hub
+	hub.Serve(n.host, verifier)
 	n.socket, err = socket.New(socket.Config{
 		Hub: hub, Listen: []string{n.config.Listen.WS}, Origins: n.config.Origins,
 		MaxConnections: n.config.MaxConnections, Log: n.log, Metrics: n.metrics,
@@ -115,7 +109,6 @@ func (n *node) wire(registry *entity.Registry, events *listener) error {
 	if err != nil {
 		return fmt.Errorf("the WebSocket door: %w", err)
 	}
-	hub.FlushBy(n.socket)
 	limits := httpapi.DefaultConfig()
 	limits.Origins = n.config.Origins
 	n.door, err = httpapi.New(limits, httpapi.Deps{

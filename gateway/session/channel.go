@@ -174,10 +174,16 @@ func (s *Session) hearEvent(e *entity.Event, f *wire.Frame) bool {
 	}
 	next := !c.lags() && e.Seq == c.pos+1 && s.state == connected
 	c.head = e.Seq
-	s.behind = true
-	if !next {
-		return false
+	if next && s.send(c, e, f) {
+		return true
 	}
+	s.behind = true
+	return false
+}
+
+// send queues the next event of a channel, if there is room and the client knows
+// the channel or can be told of it. The caller holds mu.
+func (s *Session) send(c *channel, e *entity.Event, f *wire.Frame) bool {
 	if c.fresh {
 		epoch, known := s.hub.epochs.get(e.Ref)
 		if !known {

@@ -140,7 +140,7 @@ func (s *Session) small(cmd *protocol.Command) {
 
 // refresh takes a new token of the same user on the same device.
 func (s *Session) refresh(id uint32, req *protocol.RefreshRequest) {
-	caller, expires, err := s.hub.Verifier.Verify(req.Token)
+	caller, expires, err := s.hub.verifier.Verify(req.Token)
 	s.mu.Lock()
 	defer s.unlock()
 	switch {

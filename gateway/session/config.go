@@ -45,11 +45,10 @@ type Conn interface {
 // event loop once, however many of its connections are dirty.
 type Flusher interface{ Flush() }
 
-// Config is what a Hub is made of. Registry and Verifier are required.
+// Config is what a Hub is made of. Registry is required.
 type Config struct {
 	Registry *entity.Registry
-	Verifier Verifier
-	// TokenExpired is what Verifier answers for a token that was valid once. The
+	// TokenExpired is what the Verifier answers for a token that was valid once. The
 	// client gets error 109 for it, upon which SDKs ask for a new token.
 	TokenExpired *entity.Error
 

@@ -47,7 +47,7 @@ func (s *Session) connect(cmd *protocol.Command) {
 		return
 	}
 	req := cmd.Connect
-	caller, expires, refusal := s.hub.Verifier.Verify(req.Token)
+	caller, expires, refusal := s.hub.verifier.Verify(req.Token)
 	if refusal != nil {
 		s.refuse(cmd.Id, refusal)
 		return

@@ -14,9 +14,10 @@ import (
 // A Hub holds the sessions of a node. It is the host's Listener.
 type Hub struct {
 	Config
-	backend Backend
-	flusher atomic.Pointer[Flusher]
-	connect *entity.Method // Devices.Connect
+	backend  Backend
+	verifier Verifier
+	flusher  atomic.Pointer[Flusher]
+	connect  *entity.Method // Devices.Connect
 
 	users   [userShards]userShard
 	epochs  epochs
@@ -55,9 +56,10 @@ func NewHub(cfg Config) (*Hub, error) {
 	return h, nil
 }
 
-// Serve gives the hub what its sessions call, once and before the first Open.
-// The host cannot be a part of Config: it is made with the Hub as its listener.
-func (h *Hub) Serve(b Backend) { h.backend = b }
+// Serve gives the hub what its sessions need, once and before the first Open. It
+// is no part of Config because the host is made with the Hub as its listener, and
+// publishes from its first moment, when what was told before the last end goes on.
+func (h *Hub) Serve(b Backend, v Verifier) { h.backend, h.verifier = b, v }
 
 // FlushBy gives the hub whom to call when sessions have something to write.
 func (h *Hub) FlushBy(f Flusher) { h.flusher.Store(&f) }

@@ -49,14 +49,14 @@ func newWorld(t testing.TB, configure ...func(*Config)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{Registry: registry, Verifier: w, TokenExpired: errExpired, Version: "test", Now: func() time.Time { return w.now }}
+	cfg := Config{Registry: registry, TokenExpired: errExpired, Version: "test", Now: func() time.Time { return w.now }}
 	for _, f := range configure {
 		f(&cfg)
 	}
 	if w.hub, err = NewHub(cfg); err != nil {
 		t.Fatal(err)
 	}
-	w.hub.Serve(w)
+	w.hub.Serve(w, w)
 	return w
 }
 

@@ -82,7 +82,9 @@ func textOf(t testing.TB, payload string, data []byte) string {
 		return body.GetContent().GetText().GetText()
 	}
 	var e struct {
-		Body struct{ Content struct{ Text struct{ Text string } } }
+		Body struct {
+			Content struct{ Text struct{ Text string } }
+		}
 	}
 	if err := json.Unmarshal(data, &e); err != nil {
 		t.Errorf("%q: %v", data, err)
@@ -176,16 +178,17 @@ func TestRecovery(t *testing.T) {
 			}
 			ann := w.sdk(c.new, c.payload, "ann")
 			ann.connect(t)
-			next := map[string]int{}
-			for heard := 0; heard < len(refs)*messages; {
-				if heard%(messages/cuts) == 0 {
-					for range messages / cuts {
-						for _, ref := range refs {
-							w.say(ref, "hi")
-						}
+			ann.next(t) // She is connected.
+			say := func(n int) {
+				for range n {
+					for _, ref := range refs {
+						w.say(ref, "hi")
 					}
-					ann.cut()
 				}
+			}
+			say(1) // She knows both conversations once she has heard this.
+			next := map[string]int{}
+			for heard := 0; heard < len(refs)*(messages+1); {
 				var channel string
 				var offset int
 				h := ann.next(t)
@@ -195,7 +198,10 @@ func TestRecovery(t *testing.T) {
 				if next[channel]++; offset != next[channel] {
 					t.Fatalf("%q came, want offset %d", h, next[channel])
 				}
-				heard++
+				if heard++; heard%(len(refs)*messages/cuts) == len(refs) {
+					say(messages / cuts)
+					ann.cut()
+				}
 			}
 		})
 	}
@@ -207,6 +213,7 @@ func TestNotRecovered(t *testing.T) {
 	w.log(ref, "ann")
 	ann := w.sdk(centrifuge.NewJsonClient, "json", "ann")
 	ann.connect(t)
+	ann.next(t) // She is connected.
 	w.say(ref, "one")
 	w.say(ref, "two")
 	for ann.next(t) != "c:5 #2 two" {

@@ -60,12 +60,12 @@ func newWorld(t testing.TB, configure ...func(*Config)) *world {
 		t.Fatal(err)
 	}
 	w.hub, err = session.NewHub(session.Config{
-		Registry: registry, Verifier: w, TokenExpired: errExpired, Version: "test", Now: w.now, Metrics: w.metrics,
+		Registry: registry, TokenExpired: errExpired, Version: "test", Now: w.now, Metrics: w.metrics,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.hub.Serve(w)
+	w.hub.Serve(w, w)
 	cfg := Config{Hub: w.hub, Listen: []string{"127.0.0.1:0"}, Now: w.now, Metrics: w.metrics, Log: slog.New(slog.DiscardHandler)}
 	for _, f := range configure {
 		f(&cfg)

@@ -50,6 +50,9 @@ func overHTTP(c coding) func(*testing.T, *person, string, object) (object, error
 func outcome(t *testing.T, w *world, reply object, err error) string {
 	t.Helper()
 	if err == nil {
+		if members, ok := reply["members"].([]any); ok { // Their order is that of their numbers.
+			slices.SortFunc(members, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+		}
 		return "ok " + w.anonymous(fmt.Sprint(reply))
 	}
 	var r *refusal
@@ -60,6 +63,9 @@ func outcome(t *testing.T, w *world, reply object, err error) string {
 	status, known := statuses[r.Code]
 	if !known || r.status != 0 && r.status != status || r.status == 0 && codes[r.wire] != r.Code {
 		t.Errorf("a refusal has the wrong numbers: %v", r)
+	}
+	if r.Code == "unsupported" {
+		return r.Code // One door has no such method, the other no such path.
 	}
 	return r.Code + " " + w.anonymous(r.Detail)
 }
@@ -134,7 +140,7 @@ var trials = []trial{
 	{"Groups.Invite", func(w *world, caller string) object {
 		return object{"conversation_id": w.group, "user_ids": []string{w.people["stranger"].id}}
 	}, "ok ok ok not_found not_found"},
-	{"Groups.Join", of(nil), "conflict conflict conflict not_found not_found"},
+	{"Groups.Join", of(nil), "ok ok ok not_found not_found"},
 	{"Groups.Remove", toward("owner", nil), "invalid denied denied not_found not_found"},
 	{"Groups.Leave", of(nil), "denied ok ok not_found not_found"},
 }
@@ -264,7 +270,6 @@ func TestEveryDoorRefusesTheSameBytes(t *testing.T) {
 		{asJSON, "Messages.Send", `"text"`, "invalid"},
 		{asJSON, "Groups.SetRole", `{"role":"KING"}`, "invalid"},
 		{asJSON, "No.Such", `{}`, "unsupported"},
-		{asJSON, "", `{}`, "unsupported"},
 		{asProto, "Messages.Send", "\x08", "invalid"},
 		{asProto, "Messages.Send", "\x1a\x05\x0a\x03\x0a\x01\xff", "invalid"},
 		{asProto, "Messages.Send", "\x12\x02\xff\xfe", "invalid"},
@@ -273,14 +278,8 @@ func TestEveryDoorRefusesTheSameBytes(t *testing.T) {
 		w := &world{people: map[string]*person{"me": me}}
 		reply, err := s.postBytes(token, m.method, []byte(m.body), m.coding, nil)
 		web := outcome(t, w, reply, err)
-		if m.method == "No.Such" || m.method == "" {
-			web, _, _ = strings.Cut(web, " ") // There the sentence is about a path.
-		}
 		reply, err = phones[m.coding.name].callBytes(within(t), m.method, []byte(m.body))
 		socket := outcome(t, w, reply, err)
-		if m.method == "No.Such" || m.method == "" {
-			socket, _, _ = strings.Cut(socket, " ")
-		}
 		if web != socket || !strings.HasPrefix(web, m.code) {
 			t.Errorf("%s %q: over HTTP %q, over a socket %q, want %s twice", m.method, m.body, web, socket, m.code)
 		}

@@ -114,6 +114,13 @@ func (l *link) refuse(yes bool) { l.change(func() { l.refusing = yes }) }
 // pause lets the bytes of a direction wait, or go on.
 func (l *link) pause(d direction, yes bool) { l.change(func() { l.paused[d] = yes }) }
 
+// swallow pauses both directions, or neither: connections can be made and nothing
+// comes of them.
+func (l *link) swallow(yes bool) {
+	l.pause(up, yes)
+	l.pause(down, yes)
+}
+
 func (l *link) accept() {
 	for {
 		client, err := l.listener.Accept()

@@ -29,9 +29,9 @@ func TestWhoLeftAndReturnedHasAHoleBetween(t *testing.T) {
 			log := logOf(id)
 			l := linkTo(t, s)
 			there, away := bob.device(t, "there", d), bob.by(t, l, "away", d)
-			for _, dev := range []*device{there, away} {
-				dev.reaches(log, ann.say(t, id, "both"))
-			}
+			both := ann.say(t, id, "both")
+			there.reaches(log, both)
+			away.reaches(log, both)
 			l.refuse(true)
 			l.cut(rst)
 

@@ -19,6 +19,9 @@ import (
 // length in UTF-8.
 const nasty = "one\ntwo\r\nthree\u2028four\u2029five\ttab \"quoted\" back\\slash </script> \x01\x1f\x7f é 漢 😀 \n"
 
+// lines is what an announcement may have of it.
+const lines = "one\ntwo \"quoted\" back\\slash\n漢 😀"
+
 // contents is a message of every type, with nasty in every string.
 func contents() map[string]object {
 	media := object{"ref": nasty, "mime": nasty, "bytes": 123}
@@ -66,9 +69,12 @@ func TestANewlineInEveryStringPoisonsNothing(t *testing.T) {
 			for i, each := range dialects {
 				hears = append(hears, bob.device(t, fmt.Sprintf("phone-%d", i), each))
 			}
-			id := phone.ask("Groups.Create", object{"request_id": "a\nb", "name": nasty, "announcement": nasty, "join_rule": "OPEN"}).number(t, "conversation_id")
+			if _, err := phone.call(within(t), "Groups.Create", object{"request_id": "no", "name": nasty}); !isRefusal(err, "invalid") {
+				t.Errorf("a name of several lines: %v, want it refused as invalid", err)
+			}
+			id := phone.ask("Groups.Create", object{"request_id": "a\nb", "name": "\"漢\" </script>", "announcement": lines, "join_rule": "OPEN"}).number(t, "conversation_id")
 			bob.post(t, "Groups.Join", object{"conversation_id": id, "request_id": "a\nb"})
-			if got := phone.ask("Groups.Get", object{"conversation_id": id}); got["name"] != nasty || got["announcement"] != nasty {
+			if got := phone.ask("Groups.Get", object{"conversation_id": id}); got["name"] != "\"漢\" </script>" || got["announcement"] != lines {
 				t.Errorf("Groups.Get = %v", got)
 			}
 			if device := phone.ask("Devices.List", object{}).list("devices")[0]; device["model"] != nasty || device["app"] != nasty {

@@ -1,0 +1,319 @@
+package storage
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"kith/actors/entity"
+)
+
+// failing fails the nth operation, counted from 1, of those that match, and
+// every one after it: a broken disk does not mend itself.
+func failing(n int, match func(errorfs.Op) bool) (errorfs.Injector, *atomic.Int64) {
+	var seen atomic.Int64
+	return errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if !match(op) || seen.Add(1) < int64(n) {
+			return nil
+		}
+		return errorfs.ErrInjected
+	}), &seen
+}
+
+// changes matches the operations that store bytes.
+func changes(op errorfs.Op) bool {
+	switch op.Kind {
+	case errorfs.OpFileWrite, errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpCreate, errorfs.OpRename:
+		return true
+	default:
+		return false
+	}
+}
+
+// numbered is a group of three rows that carry its number.
+func numbered(n int) []entity.Write {
+	val := []byte(fmt.Sprintf("%d %s", n, strings.Repeat("v", 700)))
+	group := make([]entity.Write, 3)
+	for i := range group {
+		group[i] = entity.Write{Key: fmt.Appendf(nil, "%05d/%d", n, i), Val: val}
+	}
+	return group
+}
+
+// survivors counts the groups of a store and fails the test if one is there in
+// part, or one is missing before another.
+func survivors(t *testing.T, r entity.Reader) int {
+	t.Helper()
+	rows := 0
+	err := r.Scan(nil, nil, false, func(key, val []byte) bool {
+		if want := numbered(rows / 3)[rows%3]; !bytes.Equal(key, want.Key) || !bytes.Equal(val, want.Val) {
+			t.Errorf("row %d is %s, want %s", rows, key, want.Key)
+			return false
+		}
+		rows++
+		return true
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if rows%3 != 0 {
+		t.Errorf("%d rows: a group is there in part", rows)
+	}
+	return rows / 3
+}
+
+func TestAFailedLogWriteIsNeverAcknowledged(t *testing.T) {
+	for _, kind := range []errorfs.OpKind{errorfs.OpFileWrite, errorfs.OpFileSyncData, errorfs.OpFileSync} {
+		for n := 1; n <= 100; n += 1 + n/8 {
+			mem := vfs.NewCrashableMem()
+			injector, seen := failing(n, func(op errorfs.Op) bool {
+				return op.Kind == kind && filepath.Ext(op.Path) == ".log"
+			})
+			toggle := &errorfs.Toggle{Injector: injector}
+			cfg := small(errorfs.Wrap(mem, toggle))
+			var fatal []error
+			cfg.Fatal = func(err error) { fatal = append(fatal, err) }
+			d := mustOpen(t, cfg)
+			toggle.On()
+			acked := 0
+			for ; acked < 100 && d.Commit(numbered(acked)) == nil; acked++ {
+			}
+			if seen.Load() < int64(n) {
+				mustClose(t, d)
+				continue // not that many operations of this kind
+			}
+			toggle.Off() // the disk mends; the store must not
+			if err := d.Commit(numbered(acked)); !errors.Is(err, errorfs.ErrInjected) {
+				t.Errorf("op %d.%d: a commit after the fault = %v, want the fault", kind, n, err)
+			}
+			if err := d.Close(); !errors.Is(err, errorfs.ErrInjected) {
+				t.Errorf("op %d.%d: Close after the fault = %v, want the fault", kind, n, err)
+			}
+			if len(fatal) != 1 || !errors.Is(fatal[0], errorfs.ErrInjected) {
+				t.Errorf("op %d.%d: Fatal was called with %v, want the fault once", kind, n, fatal)
+			}
+			if got := survivors(t, d); got != acked {
+				t.Errorf("op %d.%d: the store shows %d groups after the fault, want the %d acknowledged", kind, n, got, acked)
+			}
+			after := mustOpen(t, small(mem.CrashClone(vfs.CrashCloneCfg{})))
+			if got := survivors(t, after); got < acked {
+				t.Errorf("op %d.%d: %d groups acknowledged, %d are there", kind, n, acked, got)
+			}
+			mustClose(t, after)
+		}
+	}
+}
+
+// Processes of their own, because a fault ends one, wherever in Pebble it is
+// met. Each opens what the one before it left.
+func TestAFailingDiskEndsTheProcessAndLosesNothing(t *testing.T) {
+	if dir := os.Getenv("KITH_STORAGE_FAIL_DIR"); dir != "" {
+		commitUntilTheDiskFails(t, dir)
+		return
+	}
+	dir := filepath.Join(t.TempDir(), "db")
+	acked, refused, ended, whole := 0, 0, 0, 0
+	for n := 1; whole == 0; n += 1 + n/5 {
+		child := exec.Command(os.Args[0], "-test.run=^TestAFailingDiskEndsTheProcessAndLosesNothing$")
+		child.Env = append(os.Environ(), "KITH_STORAGE_FAIL_DIR="+dir,
+			"KITH_STORAGE_FAIL_AT="+strconv.Itoa(n), "KITH_STORAGE_FIRST="+strconv.Itoa(acked))
+		var stderr bytes.Buffer
+		child.Stderr = &stderr
+		out, _ := child.Output() // its exit code is looked at below
+		code := child.ProcessState.ExitCode()
+		opened := bytes.Contains(out, []byte("opened\n"))
+		switch injected := bytes.Contains(out, []byte("injected\n")); {
+		case injected && code == 0:
+			t.Errorf("op %d: the process went on after the fault", n)
+		case !injected && code != 0:
+			t.Errorf("op %d: exit code %d without a fault\n%s%s", n, code, out, stderr.Bytes())
+		case !injected:
+			whole++
+		case opened:
+			ended++
+		default:
+			refused++
+		}
+		acked += bytes.Count(out, []byte("acked\n"))
+		if acked == 0 {
+			continue // There may be no store yet.
+		}
+		d := mustOpen(t, Config{Dir: dir, MustExist: true, MemTableBytes: 256 << 10})
+		got := survivors(t, d)
+		mustClose(t, d)
+		if got < acked {
+			t.Fatalf("op %d: %d groups acknowledged, %d are there", n, acked, got)
+		}
+		acked = got
+	}
+	if refused < 3 || ended < 10 {
+		t.Errorf("%d processes could not open and %d ended later, want more of both", refused, ended)
+	}
+}
+
+func commitUntilTheDiskFails(t *testing.T, dir string) {
+	n, err := strconv.Atoi(os.Getenv("KITH_STORAGE_FAIL_AT"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := strconv.Atoi(os.Getenv("KITH_STORAGE_FIRST"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	injector, _ := failing(n, changes)
+	var once sync.Once
+	told := errorfs.InjectorFunc(func(op errorfs.Op) error {
+		err := injector.MaybeError(op)
+		if err != nil {
+			once.Do(func() { fmt.Println("injected") })
+		}
+		return err
+	})
+	d, err := Open(Config{FS: errorfs.Wrap(vfs.Default, told), Dir: dir, MemTableBytes: 256 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println("opened")
+	for i := range 250 {
+		if err := d.Commit(numbered(first + i)); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Println("acked")
+	}
+	mustClose(t, d)
+}
+
+func TestADamagedFileIsNoticedOrHarmless(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	d := mustOpen(t, small(mem))
+	for i := range 300 {
+		mustCommit(t, d, numbered(i)...)
+	}
+	if err := d.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		mustCommit(t, d, numbered(300+i)...)
+	}
+	whole := mem.CrashClone(vfs.CrashCloneCfg{})
+	mustClose(t, d)
+	names, err := whole.List("db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(11, 12))
+	noticed := map[string]int{}
+	for _, name := range names {
+		b := read(t, whole, "db/"+name)
+		for range min(40, len(b)) {
+			clone := whole.CrashClone(vfs.CrashCloneCfg{})
+			flipped := bytes.Clone(b)
+			flipped[rng.IntN(len(b))] ^= 1 << rng.IntN(8)
+			write(t, clone, "db/"+name, flipped)
+			if readsDamage(t, clone, name) {
+				noticed[filepath.Ext(name)]++
+			}
+		}
+	}
+	if noticed[".sst"] == 0 || noticed[".log"] == 0 {
+		t.Errorf("damage was noticed in %v, want some in tables and logs", noticed)
+	}
+}
+
+// readsDamage opens a damaged store and reads all of it: what it gives must be
+// right. The end of the log is excepted, where damage looks like a write that a
+// power cut tore.
+func readsDamage(t *testing.T, fs vfs.FS, name string) (noticed bool) {
+	t.Helper()
+	cfg := small(fs)
+	var fatal atomic.Int64
+	cfg.Fatal = func(error) { fatal.Add(1) }
+	d, err := Open(cfg)
+	if err != nil {
+		return true
+	}
+	rows := 0
+	err = d.Scan(nil, nil, false, func(key, val []byte) bool {
+		if want := numbered(rows / 3)[rows%3]; !bytes.Equal(key, want.Key) || !bytes.Equal(val, want.Val) {
+			t.Errorf("%s damaged: row %d is %s, want %s", name, rows, key, want.Key)
+			return false
+		}
+		rows++
+		return true
+	})
+	if err == nil && rows != 350*3 && !(filepath.Ext(name) == ".log" && rows%3 == 0) {
+		t.Errorf("%s damaged: %d rows, want %d or an error", name, rows, 350*3)
+	}
+	if err != nil && fatal.Load() == 0 {
+		t.Errorf("%s damaged: a reader got %v and nobody else knows", name, err)
+	}
+	if err == nil && rows != 350*3 {
+		t.Logf("%s damaged: %d groups lost", name, 350-rows/3)
+	}
+	if fatal.Load() == 0 {
+		mustClose(t, d)
+	}
+	return err != nil
+}
+
+func TestACommitThatDoesNotEndIsAFault(t *testing.T) {
+	h, fs := holdSyncs(vfs.NewMem())
+	cfg := small(fs)
+	failed := make(chan error, 1)
+	cfg.Fatal = func(err error) { failed <- err }
+	d := mustOpen(t, cfg)
+	d.checkCommit(1 << 62) // none is under way
+	mustCommit(t, d, row("a", "1"))
+	d.checkCommit(1 << 62)
+	h.arm = true
+	committed := make(chan error)
+	go func() { committed <- d.Commit([]entity.Write{row("a", "2")}) }()
+	<-h.syncing
+	began := d.commitBegan.Load()
+	d.checkCommit(defaultCommitTimeout) // it is young yet
+	if len(failed) > 0 {
+		t.Errorf("a young commit: %v", <-failed)
+	}
+	d.checkCommit(defaultCommitTimeout + 2*tick + 1<<40)
+	if err := <-failed; !errors.Is(err, ErrStuck) {
+		t.Errorf("the fault is %v, want ErrStuck (the commit began at %d)", err, began)
+	}
+	h.arm = false
+	h.release <- struct{}{}
+	<-committed // it may have been stored; nobody may tell
+	if err := d.Commit([]entity.Write{row("a", "3")}); !errors.Is(err, ErrStuck) {
+		t.Errorf("the next commit = %v, want ErrStuck", err)
+	}
+}
+
+func TestLowFollowsTheFreeSpace(t *testing.T) {
+	fs := vfs.NewMem()
+	cfg := small(fs)
+	cfg.MinFreeBytes = 100 << 20
+	d := mustOpen(t, cfg)
+	for _, c := range []struct {
+		free uint64
+		low  bool
+	}{{0, false}, {200 << 20, false}, {99 << 20, true}, {100 << 20, false}} {
+		if c.free > 0 { // else the file system cannot tell
+			fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: c.free, TotalBytes: 1 << 30})
+		}
+		d.measureDisk()
+		if got := d.Low(); got != c.low {
+			t.Errorf("Low with %d bytes free = %v, want %v", c.free, got, c.low)
+		}
+	}
+	mustClose(t, d)
+}
