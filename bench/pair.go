@@ -45,7 +45,7 @@ type Person struct {
 	id      []byte // the part of it that is the command's id
 	request []byte // the digits that end its request id
 
-	Connected, Opened bool
+	answered int // of the commands that come before messages
 
 	sent, replied, heard uint64
 	acked                []uint64 // seqs of my messages that the other has not heard
@@ -72,8 +72,22 @@ func NewPair(d wire.Dialect, n int, conversation func(a, b string) uint64) (*Pai
 // Name is the user id.
 func (p *Person) Name() string { return p.name }
 
-// Sent is how many messages he has sent.
-func (p *Person) Sent() uint64 { return p.sent }
+// Answered is how many replies he has to Connect and Open. Only who calls Read
+// may ask.
+func (p *Person) Answered() int { return p.answered }
+
+// Verify reports whether nothing was lost: who wrote has a reply to each
+// message, and both have heard the same.
+func (p *Pair) Verify() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a, b := &p.People[0], &p.People[1]
+	if a.sent == a.replied && b.sent == b.replied && a.heard == b.heard && a.heard >= a.sent+b.sent {
+		return nil
+	}
+	return fmt.Errorf("%s and %s sent %d and %d messages; acknowledged are %d and %d, and they have heard up to %d and %d",
+		a.name, b.name, a.sent, b.sent, a.replied, b.replied, a.heard, b.heard)
+}
 
 // Connect is the frame that begins a connection.
 func (p *Person) Connect(token string) ([]byte, error) {
@@ -219,13 +233,11 @@ func serverFrame(b []byte) (payload []byte, size int) {
 	return b[head : head+length], head + length
 }
 
-// replied takes the reply to a command.
+// reply takes the reply to a command.
 func (p *Person) reply(id, seq uint64) error {
 	switch {
-	case id == 1:
-		p.Connected = true
-	case id == 2:
-		p.Opened = true
+	case id < firstID:
+		p.answered++
 	case id != firstID+p.replied:
 		return fmt.Errorf("got the reply to command %d, want that to %d", id, firstID+p.replied)
 	case seq == 0:

@@ -70,12 +70,11 @@ func TestConnecting(t *testing.T) {
 		l.send(l.connectCommand("ann", "c:5@2"))
 		w.do() // The device is known; the session is registered.
 		w.say(c, "before the positions are read")
-		positions := w.work[0]
-		w.work = w.work[1:]
-		read := func() { w.say(c, "after"); w.say(other, "in a conversation he does not know yet") }
-		w.work = append(w.work, func() { positions(); read() })
+		w.do() // The positions are read.
+		w.say(c, "after, but before the answer")
+		w.say(other, "in a conversation that the client does not know yet")
 		w.settle()
-		expect(t, l.got(), "connected c:5@2+ u:ann@1", "c:5 #3 MessageSent", "c:5 #4 MessageSent", "+c:6 @1", "c:6 #2 MessageSent")
+		expect(t, l.got(), "connected c:5@2+ u:ann@1", "+c:6 @1", "c:5 #3 MessageSent", "c:5 #4 MessageSent", "c:6 #2 MessageSent")
 	})
 	t.Run("a backend with no time is an error that passes", func(t *testing.T) {
 		w := newWorld(t)

@@ -137,6 +137,9 @@ func (f *follower) step(w *world, l *line, rnd *rand.Rand, ref entity.Ref) *line
 	for _, line := range l.read() {
 		f.hear(line)
 	}
+	if s := l.session; s.state == connected && 1+len(s.channels) > w.policy.MaxChannels {
+		f.complain(fmt.Sprintf("the session has %d channels", 1+len(s.channels)))
+	}
 	return l
 }
 

@@ -112,7 +112,7 @@ func (w *world) Positions(viewer entity.Caller, refs []entity.Ref, done func([]e
 		for i, ref := range refs {
 			all[i] = w.position(viewer, ref)
 		}
-		done(all)
+		w.work = append(w.work, func() { done(all) }) // Things happen between reading and telling.
 	})
 }
 
@@ -134,7 +134,10 @@ func (w *world) Replay(viewer entity.Caller, ref entity.Ref, after uint64, limit
 		done(entity.Page{Err: entity.Errorf(entity.Overloaded, "too many wait")})
 		return
 	}
-	w.work = append(w.work, func() { done(w.replay(viewer, ref, after, limit)) })
+	w.work = append(w.work, func() {
+		page := w.replay(viewer, ref, after, limit)
+		w.work = append(w.work, func() { done(page) })
+	})
 }
 
 func (w *world) replay(viewer entity.Caller, ref entity.Ref, after uint64, limit int) entity.Page {

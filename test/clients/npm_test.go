@@ -1,0 +1,57 @@
+package clients
+
+import (
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// leastNode is the oldest Node.js that the npm clients are tested with.
+const leastNode = 20
+
+// install is the one line that gives who has none of it what is missing.
+const install = "apt-get install -y nodejs npm curl && npm ci --prefix test/clients"
+
+// requireTools fails a test that needs programs which are not there. It does not
+// skip: a run without the npm clients would say nothing about them.
+func requireTools(t testing.TB, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Fatalf("%s is missing; run: %s", name, install)
+		}
+		if name != "node" {
+			continue
+		}
+		out, err := exec.Command("node", "--version").Output()
+		must(t, err)
+		major, _, _ := strings.Cut(strings.TrimPrefix(string(out), "v"), ".")
+		if n, err := strconv.Atoi(major); err != nil || n < leastNode {
+			t.Fatalf("node is %s, and the clients need %d; run: %s", strings.TrimSpace(string(out)), leastNode, install)
+		}
+		if _, err := os.Stat("node_modules/centrifuge/package.json"); err != nil {
+			t.Fatalf("the npm packages are missing; run: npm ci --prefix test/clients")
+		}
+	}
+}
+
+// The npm client has tests in its own language, in the folder npm. They ask for
+// servers, tokens and cuts at an address that they are given.
+func TestNPM(t *testing.T) {
+	t.Parallel()
+	requireTools(t, "node")
+	cmd := exec.Command("node", "--test", "--test-concurrency=4", "npm/")
+	cmd.Env = append(environment(), "KITH_TEST_CONTROL="+control(t, everybody.node(t)))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("node --test: %v\n%s", err, out)
+		return
+	}
+	for line := range strings.Lines(string(out)) {
+		if strings.HasPrefix(line, "# ") || strings.HasPrefix(line, "ℹ ") {
+			t.Log(strings.TrimSpace(line))
+		}
+	}
+}
