@@ -175,8 +175,8 @@ func TestAPowerCutWithinACommitLeavesAllOfItOrNothing(t *testing.T) {
 	}))
 	d := mustOpen(t, cfg)
 	before := model{}
-	for i := range 120 {
-		group := append(randomGroup(rng, 200), row("k00", fmt.Sprint(i)))
+	for i := range 80 {
+		group := append(randomGroup(rng, 80), row("k00", fmt.Sprint(i)))
 		mustCommit(t, d, group...)
 		after := maps.Clone(before)
 		after.apply(group)

@@ -139,8 +139,13 @@ func (dir *directory) inspect(cfg *Config, disk vfs.FS) error {
 		return err
 	}
 	if is {
-		dir.found, err = readIdentity(disk, disk.PathJoin(cfg.Dir, identityFile))
-		return errors.Join(err, remove(disk, disk.PathJoin(cfg.Dir, birthFile)))
+		if dir.found, err = readIdentity(disk, disk.PathJoin(cfg.Dir, identityFile)); err != nil {
+			return err
+		}
+		if err := checkRecords(disk, cfg.Dir); err != nil {
+			return err
+		}
+		return remove(disk, disk.PathJoin(cfg.Dir, birthFile))
 	}
 	dir.fresh = true
 	return begin(cfg, disk)

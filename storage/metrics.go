@@ -117,9 +117,9 @@ var readings = []reading{
 	gauge("cache_bytes", "Memory that the block cache holds.", func(m *pebble.Metrics) float64 { return float64(m.BlockCache.Size) }),
 	gauge("memtable_bytes", "Memory that the memtables hold.", func(m *pebble.Metrics) float64 { return float64(m.MemTable.Size + m.MemTable.ZombieSize) }),
 	gauge("compaction_debt_bytes", "Bytes to compact until the tree has its shape.", func(m *pebble.Metrics) float64 { return float64(m.Compact.EstimatedDebt) }),
-	gauge("read_amplification_tables", "Tables that a lookup may touch.", func(m *pebble.Metrics) float64 { return float64(m.ReadAmp()) }),
-	gauge("tombstones_rows", "Deletions not compacted away yet.", func(m *pebble.Metrics) float64 { return float64(m.Keys.TombstoneCount) }),
-	gauge("snapshots_open", "Snapshots open, one of them the anchor.", func(m *pebble.Metrics) float64 { return float64(m.Snapshots.Count) }),
+	gauge("read_amplification", "Tables that a lookup may touch.", func(m *pebble.Metrics) float64 { return float64(m.ReadAmp()) }),
+	gauge("tombstones", "Deletions not compacted away yet.", func(m *pebble.Metrics) float64 { return float64(m.Keys.TombstoneCount) }),
+	gauge("snapshots", "Snapshots open, one of them the anchor.", func(m *pebble.Metrics) float64 { return float64(m.Snapshots.Count) }),
 	gauge("disk_bytes", "Disk space that the store takes.", func(m *pebble.Metrics) float64 { return float64(m.DiskSpaceUsage()) }),
 }
 

@@ -34,9 +34,8 @@ type node struct {
 	internal *httpapi.Internal
 
 	http, ops net.Listener
-	draining  chan struct{}  // closed when the node is told to stop
-	failed    chan error     // what ends the node against its will
-	running   []func() error // what serves until it is shut down
+	draining  chan struct{} // closed when the node is told to stop
+	failed    chan error    // what ends the node against its will
 	metrics   *prometheus.Registry
 }
 

@@ -106,6 +106,9 @@ func (s *Session) admit(cmd *protocol.Command) bool {
 	switch {
 	case s.state == closed:
 		return false
+	case !s.out.takesReply(0):
+		s.end(Slow, "") // It asks and asks and reads nothing.
+		return false
 	case cmd.Send != nil:
 		s.end(NotOffered, "")
 		return false

@@ -133,3 +133,19 @@ func TestMisuse(t *testing.T) {
 		}
 	})
 }
+
+// Who asks and does not read is closed before his replies fill the memory.
+func TestSlowAsker(t *testing.T) {
+	w := newWorld(t)
+	w.policy.OutQueueBytes = 64 << 10
+	l := w.open(wire.JSON)
+	l.connect("ann")
+	l.window = 0
+	for i := 0; l.session.state == connected; i++ {
+		l.send(&protocol.Command{Id: l.next(), Ping: &protocol.PingRequest{}})
+		l.session.Flush()
+		if n := l.session.out.pending(); n > 512<<10 {
+			t.Fatalf("%d bytes wait after %d requests", n, i)
+		}
+	}
+}

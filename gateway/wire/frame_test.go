@@ -56,7 +56,8 @@ func TestFrameSaysTheSameInEveryDialect(t *testing.T) {
 				t.Errorf("%s: it is called unreadable", d.name())
 			}
 		}
-		if &f.For(dialects[0].Dialect)[0] != &f.For(dialects[0].Dialect)[0] {
+		first, second := f.For(dialects[0].Dialect), f.For(dialects[0].Dialect)
+		if &first[0] != &second[0] {
 			t.Error("a second session does not share the bytes of the first")
 		}
 	}
