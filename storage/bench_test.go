@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"kith/actors/entity"
 )
 
@@ -176,6 +178,22 @@ func BenchmarkView(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := d.View().Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkOpen reopens a small store in memory, as the crash simulation does.
+func BenchmarkOpen(b *testing.B) {
+	fs := vfs.NewMem()
+	cfg := Config{FS: fs, Dir: "db"}
+	b.ReportAllocs()
+	for b.Loop() {
+		d, err := Open(cfg)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := d.Close(); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -130,12 +130,12 @@ func TestAStoreAnswersAsAMapDoes(t *testing.T) {
 	fs := vfs.NewMem()
 	d := mustOpen(t, small(fs))
 	want := model{}
-	for i := range 1500 {
+	for i := range 600 {
 		group := randomGroup(rng, 40)
 		mustCommit(t, d, group...)
 		want.apply(group)
 		check(t, d, want, rng)
-		if i%300 == 299 {
+		if i%150 == 149 {
 			mustClose(t, d)
 			d = mustOpen(t, small(fs))
 			check(t, d, want, rng)

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -211,7 +212,7 @@ func TestADamagedFileIsNoticedOrHarmless(t *testing.T) {
 	d := mustOpen(t, small(mem))
 	for i := range damagedGroups {
 		mustCommit(t, d, numbered(i)...)
-		if i%40 == 39 && i < 250 {
+		if i%80 == 79 && i < 250 {
 			if err := d.db.Flush(); err != nil {
 				t.Fatal(err)
 			}
@@ -231,7 +232,7 @@ func TestADamagedFileIsNoticedOrHarmless(t *testing.T) {
 		if ext := filepath.Ext(name); len(b) == 0 || ext != ".sst" && ext != ".log" && !strings.HasPrefix(name, "MANIFEST") {
 			continue
 		}
-		for i := range 4 * len(damages) {
+		for i := range 3 * len(damages) {
 			clone := whole.CrashClone(vfs.CrashCloneCfg{})
 			damage, at, bad := damages[i%len(damages)], rng.IntN(len(b)), bytes.Clone(b)
 			damage.do(bad, at)
@@ -277,7 +278,7 @@ func readsDamage(t *testing.T, fs vfs.FS, what string) (noticed bool) {
 	case strings.Contains(what, ".log"):
 		allowed = 3
 	case strings.Contains(what, "MANIFEST"):
-		allowed = 3 * 40
+		allowed = 3 * 80
 	}
 	if err == nil && (missing > allowed || missing%3 != 0) {
 		t.Errorf("%s: %d rows are missing without an error", what, missing)
@@ -304,14 +305,14 @@ func TestACommitThatDoesNotEndIsAFault(t *testing.T) {
 	committed := make(chan error)
 	go func() { committed <- d.Commit([]entity.Write{row("a", "2")}) }()
 	<-h.syncing
-	began := d.commitBegan.Load()
-	d.checkCommit(defaultCommitTimeout) // it is young yet
+	late := time.Duration(d.commitBegan.Load()) + defaultCommitTimeout
+	d.checkCommit(late)
 	if len(failed) > 0 {
-		t.Errorf("a young commit: %v", <-failed)
+		t.Errorf("a commit within its time: %v", <-failed)
 	}
-	d.checkCommit(defaultCommitTimeout + 2*tick + 1<<40)
+	d.checkCommit(late + 1)
 	if err := <-failed; !errors.Is(err, ErrStuck) {
-		t.Errorf("the fault is %v, want ErrStuck (the commit began at %d)", err, began)
+		t.Errorf("the fault is %v, want ErrStuck", err)
 	}
 	h.arm = false
 	h.release <- struct{}{}

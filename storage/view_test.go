@@ -84,7 +84,7 @@ func TestNobodySeesAGroupBeforeItsCommitReturned(t *testing.T) {
 // Groups write their number into every row, so a reader that sees two numbers
 // saw parts of two groups.
 func TestReadersSeeWholeGroupsInOrderWhileOthersCommit(t *testing.T) {
-	const rows, groups, readers = 50, 300, 4
+	const rows, groups, readers = 50, 100, 3
 	d := mustOpen(t, small(vfs.NewMem()))
 	group := func(n uint64) []entity.Write {
 		g := make([]entity.Write, rows)

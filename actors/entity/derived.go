@@ -1,5 +1,7 @@
 package entity
 
+import "slices"
+
 // A Derived is a value computed from the rows of one table, remembered until a
 // row of that table changes. It is frozen, as rows are. Queries compute it
 // anew.
@@ -26,7 +28,7 @@ func (d *Derived[V]) Of(r Viewer) V {
 	if v.tx == nil {
 		return d.from(r)
 	}
-	if v.tx.touched[d.table] {
+	if slices.Contains(v.tx.touched, d.table) {
 		return d.from(r) // This Step changed the table; what it sees is its own.
 	}
 	m := v.tx.memory

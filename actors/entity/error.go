@@ -76,8 +76,15 @@ func Errorf(c Code, format string, args ...any) *Error {
 
 // Public hides everything but an *Error from the client.
 func Public(err error) *Error {
+	if err == nil {
+		return nil
+	}
+	return public(err) // Apart, so that success allocates nothing.
+}
+
+func public(err error) *Error {
 	var e *Error
-	if err == nil || errors.As(err, &e) {
+	if errors.As(err, &e) {
 		return e
 	}
 	return &Error{Internal, "something went wrong on our side"}

@@ -69,6 +69,24 @@ func TestAPageHasAHoleWhereTheViewerMayNotRead(t *testing.T) {
 	}
 }
 
+func TestAReachIsItsIntervalsWithoutWhatIsHidden(t *testing.T) {
+	spans := []*pb.Interval{{From: 2, Through: 3}, {From: 7, Through: 7}, {From: 9}}
+	r := entity.Reach{Intervals: spans, Hidden: func(seq uint64) bool { return seq == 3 || seq == 11 }}
+	for seq, want := range map[uint64]bool{0: false, 1: false, 2: true, 3: false, 4: false, 6: false, 7: true, 8: false, 9: true, 10: true, 11: false, 1 << 40: true} {
+		if got := r.Allows(seq); got != want {
+			t.Errorf("allows %d: %v, want %v", seq, got, want)
+		}
+	}
+	for head, want := range map[uint64]uint64{0: 0, 1: 0, 2: 2, 5: 3, 7: 7, 8: 7, 9: 9, 99: 99} {
+		if got := r.Last(head); got != want {
+			t.Errorf("the last of %d = %d, want %d", head, got, want)
+		}
+	}
+	if (entity.Reach{}).Allows(1) || (entity.Reach{}).Last(9) != 0 || !entity.Everything.Allows(1) || entity.Everything.Last(9) != 9 {
+		t.Error("nothing is something, or everything is not")
+	}
+}
+
 // What a viewer gets page by page is what his reach allows, and each seq once.
 func TestPagesTogetherAreTheWholeReach(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))

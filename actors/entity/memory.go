@@ -31,9 +31,10 @@ type Memory struct {
 	derived     map[any]derived
 	derivedFrom map[uint32][]any
 
-	reader  Reader // the durable view, once a Step has needed it
-	done    func() // gives it back
-	scratch []byte
+	reader  Reader  // the durable view, once a Step has needed it
+	done    func()  // gives it back
+	scratch []byte  // for keys and requests, between which it is free
+	extra   []Write // for the kernel's own writes of a Step
 	planted Bug
 }
 
@@ -54,6 +55,13 @@ const maxMemoryBytes = 256 << 10
 // slotBytes is what a row in memory takes beside its key and value. A row that
 // is known to be absent takes it too: who asks for many must not fill memory.
 const slotBytes = 128
+
+// maxScratchBytes and maxExtra bound what is kept for the next Step: what a
+// message needs, and not what the largest request needed.
+const (
+	maxScratchBytes = 1 << 10
+	maxExtra        = 4
+)
 
 // NewMemory returns the memory of an entity that has run nothing yet. open
 // gives a durable view and the function that returns it; a view is held for
@@ -269,7 +277,7 @@ func (m *Memory) keep(tx *Tx, extra []Write) []Write {
 		m.pending = append(m.pending, pendingRow{m.version, key})
 		writes = append(writes, Write{Key: []byte(key), Val: s.val})
 	}
-	for table := range tx.touched {
+	for _, table := range tx.touched {
 		if m.planted == TellRemoved {
 			break
 		}

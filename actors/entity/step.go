@@ -85,9 +85,13 @@ func (m *Memory) step(r *Registry, c *Call, turn Turn, heard func(*Tx)) Outcome 
 	if heard != nil {
 		heard(tx)
 	}
-	extra := m.requests.remember(m, req, reply, turn)
+	extra := appendOutbox(m.extra[:0], tx.tells)
+	extra = m.requests.remember(m, extra, req, reply, turn)
 	out := Outcome{Reply: reply, Events: tx.events, Signals: tx.signals, Tells: tx.tells}
-	out.Writes = m.keep(tx, append(outboxWrites(tx.tells), extra...))
+	out.Writes = m.keep(tx, extra)
+	if clear(extra); cap(extra) <= maxExtra {
+		m.extra = extra
+	}
 	return out
 }
 

@@ -115,8 +115,7 @@ func (t *Tell) key(table uint32) []byte {
 	return k.U64(t.Number)
 }
 
-func outboxWrites(tells []*Tell) []Write {
-	var writes []Write
+func appendOutbox(writes []Write, tells []*Tell) []Write {
 	for _, t := range tells {
 		val, err := t.row.MarshalVT()
 		if err != nil {
@@ -143,7 +142,7 @@ func (t *Tell) Park(reason string, now time.Time) []Write {
 // Replay returns the writes that take a parked tell back into the outbox.
 func (t *Tell) Replay() []Write {
 	t.Again, t.row.Again = true, true
-	return append(outboxWrites([]*Tell{t}), Write{Key: t.key(deadLetters.num)})
+	return append(appendOutbox(nil, []*Tell{t}), Write{Key: t.key(deadLetters.num)})
 }
 
 // Outbox calls yield with every tell of a shard that is not known to have been

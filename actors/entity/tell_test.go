@@ -6,6 +6,7 @@ import (
 
 	"kith/actors/entity"
 	. "kith/actors/entity/entitytest"
+	"kith/actors/pb"
 )
 
 // hear delivers a tell.
@@ -192,6 +193,26 @@ func TestATellOfAnUnknownMethodIsReadAndCanBeParked(t *testing.T) {
 	}
 	if out, dead := w.system(outboxTable), w.system(deadTable); out != 1 || dead != 0 {
 		t.Errorf("%d rows in the outbox, %d dead letters, want 1 and 0", out, dead)
+	}
+}
+
+func TestATellWhoseRequestCannotBeReadIsOfNoMethod(t *testing.T) {
+	w := newWorld(t)
+	w.must(Say("x"), To(2, Add("a")))
+	lower, upper := entity.System(one.Shard(), outboxTable)
+	var key []byte
+	if err := w.store.Rows().Scan(lower, upper, false, func(k, _ []byte) bool {
+		key = slices.Clone(k)
+		return false
+	}); err != nil {
+		t.Fatal(err)
+	}
+	row := &pb.Outbox{Method: "Counters.Told", Request: []byte{0xff}, At: 1}
+	if err := w.store.Commit([]entity.Write{{Key: key, Val: encode(row)}}); err != nil {
+		t.Fatal(err)
+	}
+	if all := w.outbox(false); len(all) != 1 || all[0].Call.Method != nil || all[0].Call.To != two {
+		t.Errorf("the outbox: %+v", all)
 	}
 }
 

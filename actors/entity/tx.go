@@ -2,6 +2,7 @@ package entity
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -15,7 +16,7 @@ type Tx struct {
 	head    Head
 	local   map[string]*slot // rows that this Step wrote
 	order   []string         // their keys, in order of first writing
-	touched map[uint32]bool  // tables that this Step wrote
+	touched []uint32         // tables that this Step wrote
 
 	events  []*Event
 	logged  []loggedRow // event rows to write, in order
@@ -23,6 +24,10 @@ type Tx struct {
 	tells   []*Tell
 	origin  uint64 // of the call, for event headers
 	err     *Error // of the first After hook that refused
+
+	// The beginnings of events and logged: most Steps emit one. 2 allocs fewer.
+	firstEvent  [1]*Event
+	firstLogged [1]loggedRow
 }
 
 // A loggedRow is an event row that a Step wrote, or reads.
@@ -48,6 +53,7 @@ func (m *Memory) begin(r *Registry, c *Call, turn Turn) *Tx {
 		tx: tx, budget: turn.Policy.StepReads, scratch: m.scratch,
 	}
 	tx.rows = tx
+	tx.events, tx.logged = tx.firstEvent[:0], tx.firstLogged[:0]
 	tx.origin = originOf(c)
 	return tx
 }
@@ -73,15 +79,21 @@ func (tx *Tx) scan(lower, upper []byte, reverse bool, yield func([]byte, *slot) 
 
 func (tx *Tx) put(table uint32, key []byte, s *slot) {
 	if tx.local == nil {
-		tx.local, tx.touched = map[string]*slot{}, map[uint32]bool{}
+		tx.local = map[string]*slot{}
 	}
-	if _, ok := tx.local[string(key)]; !ok {
-		tx.order = append(tx.order, string(key))
-		if len(tx.order) > tx.policy.StepWrites {
-			panic(tooMuch{"rows written"})
-		}
+	if !slices.Contains(tx.touched, table) {
+		tx.touched = append(tx.touched, table)
 	}
-	tx.local[string(key)], tx.touched[table] = s, true
+	if _, ok := tx.local[string(key)]; ok {
+		tx.local[string(key)] = s
+		return
+	}
+	if len(tx.order) >= tx.policy.StepWrites {
+		panic(tooMuch{"rows written"})
+	}
+	k := string(key)
+	tx.order = append(tx.order, k)
+	tx.local[k] = s
 }
 
 // Emit records a fact in the entity's log and returns its seq. After hooks see

@@ -64,7 +64,8 @@ func (b *Box) Run(j *Job) {
 	}
 	c.note(j, &out)
 	if c.Observe != nil {
-		c.Observe(b, j, turn, &out)
+		seen := out // Without it every out would be on the heap.
+		c.Observe(b, j, turn, &seen)
 	}
 	if out.Fault != nil {
 		c.Fatal(out.Fault)

@@ -15,11 +15,16 @@ type item struct {
 	gone *entity.Tell // this write takes the tell out of the outbox
 }
 
-// A Group is the outcomes that become durable together.
+// A Group is the outcomes that become durable together. It is over with
+// Release.
 type Group struct {
 	items  []item
 	writes []entity.Write
 }
+
+// maxKept is for how many outcomes a queue and a group keep their room: after a
+// burst it is given back.
+const maxKept = 1024
 
 // Take takes what the queues hold, shard by shard in Step order, or nil if they
 // are empty. One goroutine takes and syncs.
@@ -28,16 +33,18 @@ func (c *Core) Take() *Group {
 	if dirty == 0 {
 		return nil
 	}
-	g := &Group{}
+	g, ok := c.groups.Get().(*Group)
+	if !ok {
+		g = &Group{}
+	}
 	for ; dirty != 0; dirty &= dirty - 1 {
 		s := &c.shards[bits.TrailingZeros64(dirty)]
 		s.mu.Lock()
-		if g.items == nil {
-			g.items, s.queue = s.queue, nil
-		} else {
-			g.items = append(g.items, s.queue...)
-			clear(s.queue)
+		g.items = append(g.items, s.queue...)
+		if clear(s.queue); cap(s.queue) <= maxKept {
 			s.queue = s.queue[:0]
+		} else {
+			s.queue = nil
 		}
 		s.mu.Unlock()
 	}
@@ -96,4 +103,10 @@ func (c *Core) Release(g *Group) {
 		}
 	}
 	c.Listener.Released()
+	if cap(g.items) <= maxKept {
+		clear(g.items)
+		clear(g.writes)
+		g.items, g.writes = g.items[:0], g.writes[:0]
+		c.groups.Put(g)
+	}
 }

@@ -116,6 +116,7 @@ type Core struct {
 	unreleased atomic.Int64  // jobs accepted and not yet released
 	entered    atomic.Int64  // queries not yet answered, and calls not yet accepted or refused
 	stamp      uint64        // of the last commit; the committer's
+	groups     sync.Pool     // of *Group, to be used again
 	outbox     outbox
 	watch      clockWatch
 	metrics    *metrics

@@ -20,12 +20,12 @@ import (
 type Host struct {
 	*Core
 
-	system     *actor.ActorSystem
-	dispatcher actor.Dispatcher
-	wake       chan struct{}
-	durable    chan *Group
-	queries    chan func()
-	draining   atomic.Bool
+	system   *actor.ActorSystem
+	workers  *workers
+	wake     chan struct{}
+	durable  chan *Group
+	queries  chan func()
+	draining atomic.Bool
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -39,9 +39,6 @@ const (
 	// turnsPerWorker is how many jobs of one entity run before another entity
 	// gets the worker.
 	turnsPerWorker = 64
-	// maxScheduled is how many entities may wait for a worker before they get
-	// a goroutine of their own.
-	maxScheduled = 4096
 )
 
 // Start opens a node on a store and runs it until Stop. cfg.Scheduler and
@@ -57,13 +54,13 @@ func Start(cfg Config) (*Host, error) {
 		queries: make(chan func(), maxQueries),
 		stop:    cancel,
 	}
-	workers := newWorkers(ctx, &h.running)
-	h.dispatcher = workers
+	h.workers = newWorkers(&h.running)
 	cfg.Scheduler, cfg.Clock = actors{h}, systemClock{time.Now()}
 	core, err := NewCore(cfg)
 	h.Core = core
 	if err != nil {
 		cancel()
+		h.system.Shutdown()
 		return nil, err
 	}
 	for range 2 * runtime.GOMAXPROCS(0) {
@@ -72,7 +69,7 @@ func Start(cfg Config) (*Host, error) {
 	h.running.Go(func() { h.commit(ctx) })
 	h.running.Go(func() { h.release(ctx) })
 	h.running.Go(func() { h.sweep(ctx) })
-	workers.start()
+	h.workers.start()
 	actors{h}.Wake()
 	return h, nil
 }
@@ -103,6 +100,7 @@ func (h *Host) Stop(ctx context.Context) error {
 		}
 	}
 	h.stop()
+	h.workers.stop()
 	h.running.Wait()
 	h.system.Shutdown()
 	return err
@@ -164,7 +162,7 @@ type actors struct{ *Host }
 // Spawn makes the entity an actor.
 func (a actors) Spawn(b *Box) {
 	props := actor.PropsFromProducer(func() actor.Actor { return (*turns)(b) },
-		actor.WithDispatcher(a.dispatcher), actor.WithMailbox(actor.UnboundedLockfree()))
+		actor.WithDispatcher(a.workers), actor.WithMailbox(actor.UnboundedLockfree()))
 	b.Handle = a.system.Root.Spawn(props)
 }
 
@@ -221,37 +219,69 @@ func (t *turns) Receive(ctx actor.Context) {
 // workers is a dispatcher of a few goroutines: starting one for each message
 // costs more than most Steps. Steps never block but on a read of the store.
 type workers struct {
-	ctx     context.Context
 	running *sync.WaitGroup
-	ready   chan func()
+
+	mu      sync.Mutex // guards what is below
+	more    sync.Cond
+	waiting []func() // from next on; at most one for each live entity
+	next    int
+	stopped bool
 }
 
-func newWorkers(ctx context.Context, running *sync.WaitGroup) *workers {
-	return &workers{ctx, running, make(chan func(), maxScheduled)}
+func newWorkers(running *sync.WaitGroup) *workers {
+	w := &workers{running: running}
+	w.more.L = &w.mu
+	return w
 }
 
 func (w *workers) start() {
 	for range 2 * runtime.GOMAXPROCS(0) {
 		w.running.Go(func() {
-			for {
-				select {
-				case <-w.ctx.Done():
-					return
-				case turn := <-w.ready:
-					turn()
-				}
+			for turn := w.take(); turn != nil; turn = w.take() {
+				turn()
 			}
 		})
 	}
 }
 
+// stop lets each worker end its turn. What waits, and what comes, never runs:
+// the store may be gone.
+func (w *workers) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = true
+	w.more.Broadcast()
+}
+
+// take waits for a turn; nil: there are no more.
+func (w *workers) take() func() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.next == len(w.waiting) && !w.stopped {
+		w.more.Wait()
+	}
+	if w.stopped {
+		return nil
+	}
+	turn := w.waiting[w.next]
+	w.waiting[w.next] = nil
+	if w.next++; w.next == len(w.waiting) {
+		w.waiting, w.next = w.waiting[:0], 0
+	}
+	return turn
+}
+
 // Schedule never blocks the sender.
 func (w *workers) Schedule(turn func()) {
-	select {
-	case w.ready <- turn:
-	default:
-		go turn()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.next > len(w.waiting)/2 && len(w.waiting) == cap(w.waiting) {
+		left := copy(w.waiting, w.waiting[w.next:]) // Rather than grow.
+		clear(w.waiting[left:])
+		w.waiting, w.next = w.waiting[:left], 0
 	}
+	w.waiting = append(w.waiting, turn)
+	w.more.Signal()
 }
 
 // Throughput is how many messages of one actor run in a row.

@@ -291,3 +291,44 @@ func TestAHostThatCannotReadItsStoreDoesNotStart(t *testing.T) {
 		t.Error("it starts")
 	}
 }
+
+func TestWorkersRunWhatIsScheduledInOrderUntilTheyStop(t *testing.T) {
+	var running sync.WaitGroup
+	w := newWorkers(&running)
+	var got []int
+	next, taken := 0, 0
+	schedule := func(n int) {
+		for range n {
+			i := next
+			next++
+			w.Schedule(func() { got = append(got, i) })
+		}
+	}
+	for _, n := range []int{1, 5, 40, 3, 100, 0, 7} {
+		schedule(n)
+		for range n / 2 {
+			w.take()()
+			taken++
+		}
+	}
+	for taken < next {
+		w.take()()
+		taken++
+	}
+	for i, n := range got {
+		if i != n {
+			t.Fatalf("turn %d ran as number %d", n, i)
+		}
+	}
+	if len(got) != next {
+		t.Errorf("%d turns ran, want %d", len(got), next)
+	}
+	schedule(3)
+	w.stop()
+	schedule(3)
+	w.start()
+	running.Wait()
+	if len(got) != next-6 {
+		t.Errorf("%d turns ran after the stop", len(got)-(next-6))
+	}
+}

@@ -72,7 +72,7 @@ func UnmarshalProto(b []byte, m proto.Message) error {
 	if err := checkSize(b); err != nil {
 		return err
 	}
-	if (proto.UnmarshalOptions{RecursionLimit: MaxDepth}).Unmarshal(b, m) != nil {
+	if parseProto(b, m) != nil {
 		return entity.Errorf(entity.Invalid, "the bytes are not a protobuf message %s", m.ProtoReflect().Descriptor().Name())
 	}
 	return nil

@@ -33,11 +33,7 @@ func (p Payload) Append(dst []byte, m proto.Message) ([]byte, error) {
 	if p == JSONPayload {
 		return AppendJSON(dst, m)
 	}
-	out, err := proto.MarshalOptions{}.MarshalAppend(dst, m)
-	if err != nil {
-		return dst, err
-	}
-	return out, nil
+	return appendProto(dst, m)
 }
 
 // Unmarshal reads a message. An empty payload is an empty message in both

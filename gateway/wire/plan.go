@@ -25,6 +25,7 @@ type plan struct {
 // field is a field of a message.
 type field struct {
 	desc   protoreflect.FieldDescriptor
+	number protoreflect.FieldNumber
 	name   string
 	key    string // `"name":`
 	tag    uint64 // before each value in protobuf; lists are written unpacked
@@ -32,6 +33,7 @@ type field struct {
 	rivals uint64 // bits of the other members of its oneof
 	kind   protoreflect.Kind
 	list   bool
+	text   bool // a string, or a list of them
 	plan   *plan                        // of a message
 	enum   protoreflect.EnumDescriptor  // of an enum
 	oneof  protoreflect.OneofDescriptor // nil: it is not a member of one
@@ -98,7 +100,8 @@ func (made planner) field(d protoreflect.FieldDescriptor) (*field, error) {
 	if d.IsMap() || d.Kind() == protoreflect.GroupKind {
 		return nil, fmt.Errorf("%s is a map or a group, which payloads do not have", d.FullName())
 	}
-	f := &field{desc: d, name: string(d.Name()), kind: d.Kind(), list: d.IsList(), enum: d.Enum()}
+	f := &field{desc: d, number: d.Number(), name: string(d.Name()), kind: d.Kind(), list: d.IsList(), enum: d.Enum()}
+	f.text = f.kind == protoreflect.StringKind
 	f.key = `"` + f.name + `":`
 	f.tag = protowire.EncodeTag(d.Number(), wireType(d.Kind()))
 	if o := d.ContainingOneof(); o != nil && !o.IsSynthetic() {

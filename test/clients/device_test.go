@@ -247,10 +247,14 @@ func (d *device) until(want string, is func() bool) {
 	}
 }
 
-// connected waits until the device has been connected so many times.
+// connected waits until the device has been connected so many times, and knows
+// where its own log stands.
 func (d *device) connected(times int) {
 	d.t.Helper()
-	d.until(fmt.Sprintf("connected %d times", times), func() bool { return d.connects >= times || d.lost != nil })
+	d.until(fmt.Sprintf("connected %d times", times), func() bool {
+		own := d.channels[d.owner.own()]
+		return d.connects >= times && own != nil && len(own.stands) >= times || d.lost != nil
+	})
 	d.read(func() {
 		if d.lost != nil {
 			d.t.Fatalf("%s: %v", d, d.lost)

@@ -47,7 +47,7 @@ func TestNPM(t *testing.T) {
 	must(t, err)
 	cmd := exec.Command("node", append([]string{"--test", "--test-concurrency=4", "--test-timeout=100000"}, files...)...)
 	cmd.Env = append(environment(), "KITH_TEST_CONTROL="+control(t, everybody.node(t)))
-	cmd.Stderr=os.Stderr; cmd.Stdout=os.Stderr; err=cmd.Run(); out:=[]byte{}
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Errorf("node --test: %v\n%s", err, out)
 		return

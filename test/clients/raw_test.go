@@ -84,6 +84,8 @@ func TestWhatBreaksTheProtocolIsClosedWithItsCode(t *testing.T) {
 		message   string
 		code      int
 	}{
+		{"a token that is no good", speaksJSON, false, websocket.TextMessage, `{"id":1,"connect":{"token":"hello"}}`, 3500},
+		{"a refresh that is no good", speaksJSON, true, websocket.TextMessage, `{"id":2,"refresh":{"token":"hello"}}`, 3500},
 		{"rpc before connect", speaksJSON, false, websocket.TextMessage, `{"id":1,"rpc":{"method":"Dialogs.List"}}`, 3501},
 		{"no JSON", speaksJSON, false, websocket.TextMessage, `hello`, 3501},
 		{"an empty message", speaksJSON, false, websocket.TextMessage, ``, 3501},

@@ -52,7 +52,6 @@ for (const [seed, dialect] of dialects.entries()) {
       assert.deepEqual(d.messages(conversation_id), history);
       for (const s of d.channels.get(log).stands.slice(1)) assert.equal(s.recovered, true);
       assert.ok(d.connects > (d === away ? 1 : 3), `${d} connected ${d.connects} times`);
-      d.close();
     }
   });
 
@@ -91,7 +90,6 @@ for (const [seed, dialect] of dialects.entries()) {
     const [hole, ...rest] = await cat.history(conversation_id);
     assert.deepEqual([hole.type, hole.body], ['Hole', { from: 1, through: joined.seq - 1 }]);
     assert.equal(textsOf(rest), 'welcome');
-    [there, away, hers].forEach((d) => d.close());
   });
 }
 
@@ -120,7 +118,6 @@ test('a client of an earlier store is not recovered', async () => {
   }
   const fresh = await ann.say(conversation_id, 'new');
   await Promise.all(devices.map((d) => d.reaches(log, fresh)));
-  devices.forEach((d) => d.close());
 });
 
 test('a client goes on after a kill and after a shutdown', async () => {
@@ -142,6 +139,5 @@ test('a client goes on after a kill and after a shutdown', async () => {
     await d.endsWith(3001);
     await d.reaches(log, stopped);
     assert.deepEqual(d.messages(conversation_id), await bob.history(conversation_id));
-    d.close();
   }
 });

@@ -2,6 +2,7 @@
 // and links belong to the Go tests, which are asked for them over HTTP.
 
 import assert from 'node:assert/strict';
+import { afterEach } from 'node:test';
 import { Centrifuge as JSONClient } from 'centrifuge';
 import { Centrifuge as ProtobufClient } from 'centrifuge/build/protobuf';
 import WebSocket from 'ws';
@@ -97,6 +98,16 @@ export class Person {
   }
 }
 
+// devices are those of the test that runs: a file runs one at a time.
+let devices = [];
+
+afterEach(() => {
+  const all = devices;
+  devices = [];
+  all.forEach((d) => d.client.disconnect());
+  for (const d of all) if (d.wrong) throw d.wrong;
+});
+
 // A Device is an unmodified client and all that it was told. It checks each
 // publication as it comes: in every log, each event once, in order, and nothing
 // left out but what a Hole stands for.
@@ -108,6 +119,7 @@ export class Device {
       data: dialect.about({ model: 'Test 1', os: 'none', app: 'kith', payload: dialect.payload }),
       ...options,
     });
+    devices.push(this);
     this.#listen();
     this.client.connect();
   }
@@ -179,7 +191,7 @@ export class Device {
   connected(times = 1) {
     return this.until(`connected ${times} times`, () => {
       if (this.lost) throw new Error(`${this}: ${JSON.stringify(this.lost)}`);
-      return this.connects >= times;
+      return this.connects >= times && this.channels.get(this.owner.own)?.stands.length >= times;
     });
   }
 
@@ -225,12 +237,6 @@ export class Device {
         await new Promise(setImmediate); // The client notices a moment later.
       }
     }
-  }
-
-  // close ends the device, and the test badly if the server did something wrong.
-  close() {
-    this.client.disconnect();
-    if (this.wrong) throw this.wrong;
   }
 }
 
