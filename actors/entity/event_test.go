@@ -134,6 +134,11 @@ func TestABodyThatCannotBeReadPoisonsNothingElse(t *testing.T) {
 			t.Errorf("%s: a command that reads it: %s", name, spell(out))
 		}
 		w.damage(2, func([]byte) []byte { return whole })
+		w.damage(4, func(row []byte) []byte { return append(row, 0xff) })
+		if page := w.replay(ann, 3, 10); len(page.Events) < 2 || page.Events[0].Body != nil || page.Err != nil {
+			t.Errorf("%s: a change that cannot be read: %d events, %v", name, len(page.Events), page.Err)
+		}
+		w.damage(4, func(row []byte) []byte { return row[:len(row)-1] })
 		w.rewind(5)
 	}
 }

@@ -133,13 +133,15 @@ func TestManyCallersKeepTheOrderOfEachEntity(t *testing.T) {
 	})
 	var answered atomic.Int64
 	var working sync.WaitGroup
+	// The first event is rewritten while the committer may be stamping it.
+	acts := []*Act{Say("x"), Add("a"), Revise(1, "y"), Quote(1)}
 	for who := range callers {
 		working.Go(func() {
 			var last [counters]atomic.Uint64
 			var done sync.WaitGroup
 			for i := range calls {
 				counter := i * 7 % counters
-				call := c.call(fmt.Sprint("user", who), &DoRequest{CounterId: uint64(counter + 1), RequestId: fmt.Sprint(i), Acts: []*Act{Say("x"), Add("a")}})
+				call := c.call(fmt.Sprint("user", who), &DoRequest{CounterId: uint64(counter + 1), RequestId: fmt.Sprint(i), Acts: acts})
 				done.Add(1)
 				c.Submit(call, func(r entity.Result) {
 					defer done.Done()

@@ -270,15 +270,6 @@ func (n *node) boxes() (count int) {
 	return count
 }
 
-// memory is the memory of a live counter, or nil.
-func (n *node) memory(counter uint64) *entity.Memory {
-	ref := entity.Conversation(n.tenant("acme"), counter)
-	if b := n.shards[ref.Shard()].boxes[ref]; b != nil {
-		return b.memory
-	}
-	return nil
-}
-
 // want checks what was released since the last look.
 func (n *node) want(what string, want ...string) {
 	n.t.Helper()

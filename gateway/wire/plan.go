@@ -33,7 +33,7 @@ type field struct {
 	rivals uint64 // bits of the other members of its oneof
 	kind   protoreflect.Kind
 	list   bool
-	text   bool // a string, or a list of them
+	text   bool                         // a string, or a list of them
 	plan   *plan                        // of a message
 	enum   protoreflect.EnumDescriptor  // of an enum
 	oneof  protoreflect.OneofDescriptor // nil: it is not a member of one
