@@ -72,6 +72,7 @@ func TestADamagedRowIsNoEvent(t *testing.T) {
 		"its own prev":      func(row []byte) []byte { row[14] = 0; return row },
 		"prev below zero":   func(row []byte) []byte { row[14] = 8; return row },
 		"a long number":     func(row []byte) []byte { return append(append(row[:10:10], 0x80, 0x80, 0x80, 0x80, 0x10), row[13:]...) },
+		"a long signer":     func(row []byte) []byte { return append(append(row[:16:16], 0x80, 0x80, 0x80, 0x80, 0x10), row[17:]...) },
 		"a padded varint":   func(row []byte) []byte { return append(append(row[:10:10], 0x80, 0xe0, 0x81, 0x00), row[13:]...) },
 	} {
 		if _, _, err := entity.ParseEvent(7, whole); err != nil {

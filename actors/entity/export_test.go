@@ -11,6 +11,7 @@ import (
 const (
 	MaxMemoryBytes  = maxMemoryBytes
 	MaxRequestBytes = maxRequestBytes
+	RequestBytes    = requestBytes
 	MaxLoaded       = maxLoaded
 	ReplayReserve   = replayReserve
 	NodeShard       = nodeShard
@@ -73,11 +74,11 @@ func System(shard uint16, table uint32) (lower, upper []byte) {
 
 // Held is how much a Memory holds: rows, pending rows and events, requests.
 func (m *Memory) Held() (rows, pending, events, requests int) {
-	return len(m.rows), len(m.pending), len(m.events), len(m.requests.known)
+	return len(m.rows), len(m.pending), len(m.events), m.requests.words
 }
 
 // Bytes is what a Memory believes that it holds.
-func (m *Memory) Bytes() (rows, requests int) { return m.bytes, m.requests.bytes }
+func (m *Memory) Bytes() (rows, requests int) { return m.bytes, m.requests.bytes() }
 
 // CheckTypes checks tables and events as New does.
 func CheckTypes(types *protoregistry.Types) (tables, events error) {

@@ -92,6 +92,7 @@ func (m *Memory) Durable(version uint64) {
 		return
 	}
 	m.durable = version
+	m.requests.durable(version)
 	done := 0
 	for done < len(m.pending) && m.pending[done].version <= version {
 		done++
@@ -113,7 +114,7 @@ func (m *Memory) trim() {
 	if m.bytes > maxMemoryBytes && len(m.rows) > len(m.pending) {
 		m.Forget()
 	}
-	m.requests.trim(m.durable)
+	m.requests.trim()
 }
 
 // Forget drops what can be read again. After a panic nothing that was decoded
@@ -127,7 +128,7 @@ func (m *Memory) Forget() {
 			m.bytes += len(p.key) + len(s.val) + slotBytes
 		}
 	}
-	m.requests.forget(m.durable)
+	m.requests.forget()
 	m.scratch = nil
 }
 

@@ -1,7 +1,9 @@
 package entity
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -13,14 +15,27 @@ import (
 
 // requests remembers what was answered to commands with a request id, so that
 // a retry gets the first result. Rows lie in buckets of time, so that old ones
-// go in one range. What a user sent in the window is loaded once; from then on
-// what is not known is known to be absent. Of who sent too much for that, each
-// id is looked up.
+// go in one range. What a user asked in the window is loaded once, as a set of
+// words without a pointer; from then on what is not in it is known to be
+// absent, and what is in it is read. Of who asked too much for that, each
+// request is looked up.
+//
+// The set takes 24 bytes for a request and the collector does not look into it.
+// To keep the replies took 250, which made a third of the garbage collection
+// of a busy server.
 type requests struct {
-	known  map[requestKey]*requested
-	loaded map[uint64]loaded // by user number
-	bytes  int               // of what is known
-	swept  uint32            // buckets below are gone
+	seen    []seen            // rising
+	words   int               // in seen
+	pending []requested       // not durable, oldest first
+	loaded  map[uint64]loaded // by user number
+	swept   uint32            // buckets below are gone
+}
+
+// seen is what was asked in one bucket by who is loaded. More than there was
+// does no harm: what is in it is read.
+type seen struct {
+	bucket uint32
+	words  map[uint64]struct{}
 }
 
 // loaded says what was loaded of a user: all from a bucket on, or, because that
@@ -33,8 +48,11 @@ type loaded struct {
 // requestKey names a request: the user, and a hash of his device and the id.
 type requestKey struct {
 	user uint64
-	hash uint64
+	hash uint64 // 0: the call has no request id
 }
+
+// word stands for the key in a set.
+func (k requestKey) word() uint64 { return k.hash ^ mix(k.user) }
 
 // requested is one remembered request.
 type requested struct {
@@ -50,15 +68,17 @@ type requested struct {
 const bucketHours = 8
 
 // maxRequestBytes bounds what an entity remembers in memory; more is read
-// again. It holds the requests of two minutes of a client that sends 125 a
+// again. It holds the requests of six minutes of a client that sends 125 a
 // second.
-const maxRequestBytes = 2 << 20
+const maxRequestBytes = 1 << 20
 
-// maxLoaded is how many requests of one user are loaded at once.
-const maxLoaded = 4096
+// requestBytes is what one remembered request takes.
+const requestBytes = 24
 
-// requestedBytes is what one remembered request takes beside its reply.
-const requestedBytes = 128
+// maxLoaded is how many requests of one user are loaded at once: some
+// milliseconds of reading. All that is loaded takes at most half of the memory,
+// so that as many requests again can be made before it is loaded anew.
+const maxLoaded = 16 << 10
 
 var requestedTable = NewTable[pb.Requested]()
 
@@ -77,39 +97,59 @@ func originOf(c *Call) uint64 {
 	return max(1, d.Sum64())
 }
 
-// find looks a call up. It returns what the call would be remembered as, or
-// nil if it has no request id, and what is known of it, or nil.
-func (q *requests) find(m *Memory, c *Call, turn Turn) (asked, known *requested) {
-	origin := originOf(c)
-	if origin == 0 {
-		return nil, nil
+// find looks a call up. It returns what the call would be remembered as, and
+// what is known of it, or nil. Known of a call without a request id is nothing.
+func (q *requests) find(m *Memory, c *Call, turn Turn) (asked requested, known *requested) {
+	asked.key = requestKey{c.Caller.Number, originOf(c)}
+	if asked.key.hash == 0 {
+		return asked, nil
 	}
-	asked = &requested{
-		key:     requestKey{c.Caller.Number, origin},
-		bucket:  bucketOf(turn.Now),
-		request: requestHash(m, c),
-	}
+	asked.bucket, asked.request = bucketOf(turn.Now), requestHash(m, c)
 	oldest := bucketOf(turn.Now.Add(-turn.Policy.RequestWindow))
 	if turn.Hold {
 		oldest = 0 // Nothing ends by a clock that may be wrong.
-	}
-	if q.known == nil {
-		q.known, q.loaded = map[requestKey]*requested{}, map[uint64]loaded{}
 	}
 	from := max(oldest, q.swept) // Below it everything is gone, or its deletion is pending.
 	had, ok := q.loaded[asked.key.user]
 	if !ok || from < had.from {
 		had = loaded{from, m.planted == ForgetRequests || q.load(m, asked.key.user, from)}
+		if q.loaded == nil {
+			q.loaded = map[uint64]loaded{}
+		}
 		q.loaded[asked.key.user] = had
 	}
-	known = q.known[asked.key]
-	if known == nil && !had.whole {
-		known = q.lookUp(m, asked.key, from)
-	}
-	if known != nil && known.bucket < oldest {
+	if had.whole && !q.has(asked.key, from) {
 		return asked, nil
 	}
-	return asked, known
+	for i := len(q.pending) - 1; i >= 0; i-- {
+		if r := &q.pending[i]; r.key == asked.key && r.bucket >= from {
+			return asked, r
+		}
+	}
+	return asked, q.lookUp(m, asked.key, from)
+}
+
+// has reports whether a request may have been made since a bucket by somebody
+// of whom all is loaded.
+func (q *requests) has(k requestKey, from uint32) bool {
+	for _, s := range q.seen {
+		if _, ok := s.words[k.word()]; ok && s.bucket >= from {
+			return true
+		}
+	}
+	return false
+}
+
+// add makes a request one of those that may have been made.
+func (q *requests) add(k requestKey, bucket uint32) {
+	i, ok := slices.BinarySearchFunc(q.seen, bucket, func(s seen, b uint32) int { return cmp.Compare(s.bucket, b) })
+	if !ok {
+		q.seen = slices.Insert(q.seen, i, seen{bucket, map[uint64]struct{}{}})
+	}
+	words := q.seen[i].words
+	before := len(words)
+	words[k.word()] = struct{}{}
+	q.words += len(words) - before
 }
 
 // requestHash hashes the method and the canonical bytes of its request.
@@ -125,30 +165,38 @@ func requestHash(m *Memory, c *Call) uint64 {
 	return xxhash.Sum64(b)
 }
 
-// load reads what a user sent in the window, and reports whether that is all of
-// it.
-func (q *requests) load(m *Memory, user uint64, oldest uint32) bool {
-	var all []*requested
-	q.walk(m, oldest, requestKey{user: user}, func(r *requested) bool {
-		all = append(all, r)
-		return len(all) <= maxLoaded
+// load reads what a user asked since a bucket, and reports whether that is all
+// of it.
+func (q *requests) load(m *Memory, user uint64, from uint32) bool {
+	most := min(maxLoaded, maxRequestBytes/2/requestBytes-q.words)
+	type made struct {
+		key    requestKey
+		bucket uint32
+	}
+	var all []made
+	q.walk(m, from, requestKey{user: user}, func(k requestKey, bucket uint32, _ []byte) bool {
+		all = append(all, made{k, bucket})
+		return len(all) <= most
 	})
-	if len(all) > maxLoaded {
+	if len(all) > most {
 		return false
 	}
 	for _, r := range all {
-		if q.known[r.key] == nil { // What is pending is newer than what is stored.
-			q.know(r)
+		q.add(r.key, r.bucket)
+	}
+	for _, r := range q.pending { // Durable later, and then nowhere else.
+		if r.key.user == user {
+			q.add(r.key, r.bucket)
 		}
 	}
 	return true
 }
 
-// lookUp reads one request of who sent too much to load.
-func (q *requests) lookUp(m *Memory, k requestKey, oldest uint32) (found *requested) {
-	q.walk(m, oldest, k, func(r *requested) bool {
-		if r.key == k {
-			found = r
+// lookUp reads a request, as it was last made.
+func (q *requests) lookUp(m *Memory, k requestKey, from uint32) (found *requested) {
+	q.walk(m, from, k, func(key requestKey, bucket uint32, val []byte) bool {
+		if key == k {
+			found = readRequested(key, bucket, val)
 		}
 		return false
 	})
@@ -158,7 +206,7 @@ func (q *requests) lookUp(m *Memory, k requestKey, oldest uint32) (found *reques
 // walk yields what a user sent, bucket by bucket from oldest on, in each from
 // the hash of k until yield returns false. It asks the store which buckets
 // there are: a clock that was wrong once has left some where none should be.
-func (q *requests) walk(m *Memory, oldest uint32, k requestKey, yield func(*requested) bool) {
+func (q *requests) walk(m *Memory, oldest uint32, k requestKey, yield func(k requestKey, bucket uint32, val []byte) bool) {
 	prefix := rowKey(nil, m.ref, requestedTable.num, nil)
 	end := after(prefix)
 	for bucket, more := oldest, true; more; {
@@ -168,7 +216,7 @@ func (q *requests) walk(m *Memory, oldest uint32, k requestKey, yield func(*requ
 			at, rest := Key(key[len(prefix):]).TakeU32()
 			user, rest := rest.TakeU64()
 			hash, _ := rest.TakeU64()
-			if at == bucket && user == k.user && yield(readRequested(requestKey{user, hash}, at, val)) {
+			if at == bucket && user == k.user && yield(requestKey{user, hash}, at, val) {
 				return true
 			}
 			if at == bucket {
@@ -191,23 +239,10 @@ func readRequested(k requestKey, bucket uint32, val []byte) *requested {
 	return &requested{key: k, bucket: bucket, request: row.Request, reply: row.Reply}
 }
 
-func (q *requests) know(r *requested) {
-	if old := q.known[r.key]; old != nil {
-		q.bytes -= requestedBytes + len(old.reply)
-	}
-	q.known[r.key] = r
-	q.bytes += requestedBytes + len(r.reply)
-}
-
-func (q *requests) drop(r *requested) {
-	delete(q.known, r.key)
-	q.bytes -= requestedBytes + len(r.reply)
-}
-
 // remember appends the row of a request that was just answered, and drops the
 // buckets that are past the window in one range.
-func (q *requests) remember(m *Memory, writes []Write, asked *requested, reply proto.Message, turn Turn) []Write {
-	if asked == nil {
+func (q *requests) remember(m *Memory, writes []Write, asked requested, reply proto.Message, turn Turn) []Write {
+	if asked.key.hash == 0 {
 		return writes
 	}
 	oldest := bucketOf(turn.Now.Add(-turn.Policy.RequestWindow))
@@ -224,7 +259,10 @@ func (q *requests) remember(m *Memory, writes []Write, asked *requested, reply p
 		panic(fault{err})
 	}
 	asked.reply, asked.version = val[len(val)-size:], m.version+1
-	q.know(asked)
+	q.pending = append(q.pending, asked)
+	if q.loaded[asked.key.user].whole {
+		q.add(asked.key, asked.bucket)
+	}
 	key := Key(make([]byte, 0, 20)).U32(asked.bucket).U64(asked.key.user).U64(asked.key.hash)
 	return append(writes, Write{Key: rowKey(make([]byte, 0, 36), m.ref, requestedTable.num, key), Val: val})
 }
@@ -233,12 +271,10 @@ func (q *requests) remember(m *Memory, writes []Write, asked *requested, reply p
 func (q *requests) sweep(m *Memory, writes []Write, oldest uint32) []Write {
 	from := q.swept // Below it everything is gone, or its deletion is pending.
 	q.swept = oldest
-	found := false
-	for _, r := range q.known {
-		if r.bucket < oldest {
-			found = found || r.version > m.durable
-			q.drop(r)
-		}
+	found := slices.ContainsFunc(q.pending, func(r requested) bool { return r.bucket < oldest })
+	for len(q.seen) > 0 && q.seen[0].bucket < oldest {
+		q.words -= len(q.seen[0].words)
+		q.seen = slices.Delete(q.seen, 0, 1)
 	}
 	lower := rowKey(nil, m.ref, requestedTable.num, nil)
 	upper := rowKey(nil, m.ref, requestedTable.num, Key(nil).U32(oldest))
@@ -258,20 +294,28 @@ func (q *requests) sweep(m *Memory, writes []Write, oldest uint32) []Write {
 	return append(writes, Write{Key: lower, End: upper})
 }
 
+// durable forgets the replies that can be read from now on.
+func (q *requests) durable(version uint64) {
+	n := 0
+	for n < len(q.pending) && q.pending[n].version <= version {
+		n++
+	}
+	q.pending = slices.Delete(q.pending, 0, n)
+}
+
+// bytes is what is held, but for what is pending.
+func (q *requests) bytes() int { return requestBytes * (q.words + len(q.loaded)) }
+
 // trim keeps the memory within its bound.
-func (q *requests) trim(durable uint64) {
-	if q.bytes > maxRequestBytes {
-		q.forget(durable)
+func (q *requests) trim() {
+	if q.bytes() > maxRequestBytes {
+		q.forget()
 	}
 }
 
 // forget drops what can be read again.
-func (q *requests) forget(durable uint64) {
-	for _, r := range q.known {
-		if r.version <= durable {
-			q.drop(r)
-		}
-	}
+func (q *requests) forget() {
+	q.seen, q.words = nil, 0
 	clear(q.loaded)
 }
 

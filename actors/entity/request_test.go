@@ -100,6 +100,19 @@ func TestARepeatIsKnownWhileTheFirstIsPending(t *testing.T) {
 
 // An entity may answer requests without having a log: a list of devices has
 // no events.
+// What was pending when the memory was read anew is known once it is durable.
+func TestARepeatIsKnownAlthoughTheMemoryWasReadWhileItWasPending(t *testing.T) {
+	w := newWorld(t)
+	wantNew(t, "before", w.request(ann, "before", Say("x")))
+	w.held = true
+	wantNew(t, "the first", w.request(ann, "r", Add("a")))
+	w.memory(one).Forget()
+	wantNew(t, "another", w.request(ann, "other", Say("x")))
+	wantRepeat(t, "while it is pending", w.request(ann, "r", Add("a")), 1)
+	w.settle()
+	wantRepeat(t, "once it is durable", w.request(ann, "r", Add("a")), 1)
+}
+
 func TestARequestIsRememberedWithoutALog(t *testing.T) {
 	w := newWorld(t)
 	wantNew(t, "first", w.request(ann, "r", Add("a")))
@@ -244,12 +257,12 @@ func TestTheMemoryOfRequestsIsBounded(t *testing.T) {
 	w := newWorld(t)
 	wantNew(t, "first", w.request(ann, "first", Add("a")))
 	most := 0
-	for i := range 2 * entity.MaxRequestBytes / 128 {
+	for i := range 2 * entity.MaxRequestBytes / entity.RequestBytes {
 		w.request(ann, fmt.Sprint(i), Now())
 		_, bytes := w.memory(one).Bytes()
 		most = max(most, bytes)
 	}
-	if most > entity.MaxRequestBytes+1024 {
+	if most > entity.MaxRequestBytes+2048 {
 		t.Errorf("it held %d bytes, the bound is %d", most, entity.MaxRequestBytes)
 	}
 	wantRepeat(t, "the first", w.request(ann, "first", Add("a")), 1)

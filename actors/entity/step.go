@@ -74,7 +74,7 @@ func (m *Memory) step(r *Registry, c *Call, turn Turn, heard func(*Tx)) Outcome 
 	turn.Now = m.now(turn.Now)
 	req, known := m.requests.find(m, c, turn)
 	if known != nil {
-		return known.outcome(c, req)
+		return known.outcome(c, &req)
 	}
 	tx := m.begin(r, c, turn)
 	defer func() { m.scratch = tx.scratch }()

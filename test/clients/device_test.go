@@ -356,6 +356,15 @@ func (d *device) stands(log string) (all []stand) {
 	return all
 }
 
+// standing is stands once the server has said so a number of times.
+func (d *device) standing(log string, times int) []stand {
+	d.t.Helper()
+	d.until(fmt.Sprintf("%s stands for the %dth time", log, times), func() bool {
+		return d.channels[log] != nil && len(d.channels[log].stands) >= times
+	})
+	return d.stands(log)
+}
+
 // isOpen reports whether the device hears a log.
 func (d *device) isOpen(log string) (open bool) {
 	d.read(func() { open = d.channels[log] != nil && d.channels[log].open })
@@ -379,7 +388,7 @@ func (d *device) call(ctx context.Context, method string, req object) (object, e
 
 // callBytes is call with data that may be anything.
 func (d *device) callBytes(ctx context.Context, method string, data []byte) (object, error) {
-	reply, err := d.client.RPC(ctx, method, data)
+	reply, err := d.rpc(ctx, method, data)
 	var refused *centrifuge.Error
 	if errors.As(err, &refused) {
 		return nil, &refusal{Code: codeNamed(refused.Code), Detail: refused.Message, wire: refused.Code}
@@ -388,6 +397,33 @@ func (d *device) callBytes(ctx context.Context, method string, data []byte) (obj
 		return nil, err
 	}
 	return d.dialect.inside.decode(method, reply.Data)
+}
+
+// rpcTimeout is more than the client's own, after which there is an answer or an
+// error as a rule.
+const rpcTimeout = 6 * time.Second
+
+// rpc is the client's RPC, which may never return, whatever its context: where a
+// connection breaks while a command is written it calls back twice, and waits for
+// ever to deliver the second.
+func (d *device) rpc(ctx context.Context, method string, data []byte) (centrifuge.RPCResult, error) {
+	type answer struct {
+		result centrifuge.RPCResult
+		err    error
+	}
+	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
+	defer cancel()
+	answers := make(chan answer, 1)
+	go func() {
+		result, err := d.client.RPC(ctx, method, data)
+		answers <- answer{result, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.result, a.err
+	case <-ctx.Done():
+		return centrifuge.RPCResult{}, ctx.Err()
+	}
 }
 
 // ask is call for what must succeed.

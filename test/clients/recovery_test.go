@@ -246,8 +246,7 @@ func TestAClientAheadOfARestoredStoreIsNotRecovered(t *testing.T) {
 		copyStore(t, backup, s.data())
 	}, l)
 	l.refuse(false)
-	his.connected(3)
-	stands := his.stands(logOf(id))
+	stands := his.standing(logOf(id), 3)
 	if last := stands[len(stands)-1]; !last.recovering || last.recovered {
 		t.Errorf("after the restore the log stands at %+v, want recovered false", last)
 	}
@@ -278,8 +277,7 @@ func TestAClientOfAnEarlierStoreIsNotRecovered(t *testing.T) {
 		last = ann.say(t, id, fmt.Sprint(i))
 	}
 	l.refuse(false)
-	his.connected(2)
-	stands := his.stands(logOf(id))
+	stands := his.standing(logOf(id), 2)
 	now := stands[len(stands)-1]
 	if !now.recovering || now.recovered || now.offset != last || now.epoch == stands[0].epoch {
 		t.Errorf("in the new store the log stands at %+v, want %d, recovered false, and another epoch than %s", now, last, stands[0].epoch)
