@@ -70,6 +70,14 @@ var impure = []string{"net", "os", "syscall", "log", "math/rand", "crypto/rand",
 // arithmetic are welcome: tx.Now() is a time.Time.
 var clock = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "NewTimer", "NewTicker", "Tick"}
 
+// stateless lists the pure layers that keep nothing between two Steps but rows:
+// a variable of theirs would be shared by all entities, and in no row.
+var stateless = []string{"actors/conversation", "actors/user", "actors/feature", "actors/feature/"}
+
+// constants lists what a variable of a stateless layer may be made by: values
+// that nobody has a reason, or a way, to change.
+var constants = []string{"entity.NewTable", "entity.NewDerived", "entity.Feature", "entity.LogRules", "[]entity.Feature", "errors.New"}
+
 // source is one Go file by its path from the repository's root.
 type source struct {
 	path string
@@ -97,6 +105,9 @@ func check(files []source) []string {
 		}
 		if !s.isTest() && slices.Contains(pure, c.layer) {
 			c.checkPurity()
+		}
+		if !s.isTest() && slices.Contains(stateless, c.layer) {
+			c.checkVariables()
 		}
 		if !ast.IsGenerated(f) {
 			c.checkLengths()
@@ -204,6 +215,46 @@ func (c *checker) checkPurity() {
 		}
 		return true
 	})
+}
+
+func (c *checker) checkVariables() {
+	for _, decl := range c.file.Decls {
+		vars, ok := decl.(*ast.GenDecl)
+		if !ok || vars.Tok != token.VAR {
+			continue
+		}
+		for _, spec := range vars.Specs {
+			v := spec.(*ast.ValueSpec)
+			for i, name := range v.Names {
+				if name.Name == "_" || i < len(v.Values) && slices.Contains(constants, maker(v.Values[i])) {
+					continue
+				}
+				c.say(name.Pos(), "the variable %s is shared by all entities; state is rows, and what never changes is a const or a func", name.Name)
+			}
+		}
+	}
+}
+
+// maker is what a value is made by, as it is written: the function that is
+// called, or the type of a literal.
+func maker(value ast.Expr) string {
+	switch v := value.(type) {
+	case *ast.CallExpr:
+		return maker(v.Fun)
+	case *ast.CompositeLit:
+		return maker(v.Type)
+	case *ast.IndexExpr: // NewTable[pb.Member]
+		return maker(v.X)
+	case *ast.ArrayType:
+		if v.Len == nil {
+			return "[]" + maker(v.Elt)
+		}
+	case *ast.SelectorExpr:
+		if x, ok := v.X.(*ast.Ident); ok {
+			return x.Name + "." + v.Sel.Name
+		}
+	}
+	return ""
 }
 
 func (c *checker) checkLengths() {
@@ -322,6 +373,18 @@ func TestPlantedViolationsAreSeen(t *testing.T) {
 		{"no waiting", "actors/feature/x/x.go", doc + `import "time"; func f() { time.Sleep(1); <-time.After(1); time.NewTimer(1); time.Tick(1) }`,
 			[]string{"time.Sleep", "time.After", "time.NewTimer", "time.Tick"}},
 		{"no goroutine", "actors/feature/x/x.go", doc + `func f() { go f() }`, []string{"starts a goroutine"}},
+
+		{"tables, features and rules", "actors/feature/x/x.go", doc + `import "kith/actors/entity"; var Feature = entity.Feature{Name: "x"}
+			var ( rows = entity.NewTable[pb.X](); sum = entity.NewDerived(rows, f); err = errors.New("x"); Log = entity.LogRules{}; _ = rows )`, nil},
+		{"the list of features is one", "actors/feature/feature.go", doc + `import "kith/actors/entity"; var All = []entity.Feature{}`, nil},
+		{"no counter", "actors/feature/x/x.go", doc + `var calls int; var last = 7`, []string{"variable calls", "variable last"}},
+		{"no cache", "actors/conversation/x.go", doc + `var cache = map[string]int{}; var made = make(map[int]int)`, []string{"variable cache", "variable made"}},
+		{"no list", "actors/user/x.go", doc + `var list = []string{"a"}; var array = [2]int{}`, []string{"variable list", "variable array"}},
+		{"no pointer", "actors/feature/x/x.go", doc + `var p = &entity.Feature{}; var q *int; var r = new(int)`, []string{"variable p", "variable q", "variable r"}},
+		{"no function to exchange", "actors/feature/x/x.go", doc + `var f = func() {}`, []string{"variable f"}},
+		{"not one of two", "actors/feature/x/x.go", doc + `var rows, n = entity.NewTable[pb.X](), 1`, []string{"variable n"}},
+		{"the rest may", "actors/entity/x.go", doc + `var list = []string{"a"}; const c = 1`, nil},
+		{"constants and variables of a function", "actors/feature/x/x.go", doc + `const c = 1; func f() { var n int; _ = n }`, nil},
 
 		{"70 lines are a function", "storage/x.go", doc + "func f() {\n" + lines(68, "f()") + "}\n", nil},
 		{"71 are too many", "storage/x.go", doc + "func f() {\n" + lines(69, "f()") + "}\n", []string{"f has 71 lines"}},

@@ -90,6 +90,26 @@ var hearers = entity.NewDerived(Present, func(v entity.Viewer) hearing {
 	return h
 })
 
+// Message returns the message at seq, if the caller may see it, with what it
+// says now: one that was revoked is there, Revoked and without content. Who may
+// not see it is refused in the same words as if there were none.
+func Message(v entity.Viewer, seq uint64) (*entity.Event, *pb.MessageSent, error) {
+	return MessageWithin(v, seq, v.Reach(v.Caller()))
+}
+
+// MessageWithin is Message for another reach than the caller's: his intervals
+// alone, say, to find also what he has deleted for himself.
+func MessageWithin(v entity.Viewer, seq uint64, reach entity.Reach) (*entity.Event, *pb.MessageSent, error) {
+	if reach.Allows(seq) {
+		if e := v.Event(seq); e != nil {
+			if sent, ok := e.Body.(*pb.MessageSent); ok {
+				return e, sent, nil
+			}
+		}
+	}
+	return nil, nil, entity.Errorf(entity.NotFound, "there is no message %d", seq)
+}
+
 // AllMayRead reports whether every present member may see the event at seq:
 // then its body can be joined to an event that they hear now. In doubt it says
 // no; who hears a bare seq asks History.

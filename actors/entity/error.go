@@ -20,7 +20,7 @@ const (
 	TooLarge                 // It is over a limit of size; the sentence names the limit.
 	Expired                  // The time in which it was possible is over.
 	Exhausted                // Too many, or too often. Try later.
-	Overloaded               // The server refuses work to keep its promises. Nothing happened; try again.
+	Overloaded               // The server refuses work to keep its promises. This attempt did nothing; try again with the same request id.
 	Unsupported              // No such method, or a media type this server does not speak.
 	codes
 )

@@ -60,15 +60,20 @@ type eventTypes struct {
 func newEventTypes(types *protoregistry.Types) (*eventTypes, error) {
 	all := &eventTypes{map[uint32]*EventType{}, map[protoreflect.FullName]*EventType{}}
 	var errs []error
-	types.RangeMessages(func(mt protoreflect.MessageType) bool {
-		d := mt.Descriptor()
-		if !isEvent(d) {
-			return true
-		}
+	taken := numbers{}
+	for _, d := range declaring(types, isEvent) {
 		opt := proto.GetExtension(d.Options(), pb.E_Event).(*pb.EventType)
-		t := &EventType{Number: opt.Number, Name: string(d.Name()), Class: opt.Class, body: mt}
-		if old := all.byNumber[t.Number]; old != nil || t.Number == 0 || t.Class == pb.Class_CLASS_UNSPECIFIED {
-			errs = append(errs, fmt.Errorf("event %s: number %#x is taken or zero, or the class is missing", d.FullName(), t.Number))
+		body, err := types.FindMessageByName(d.FullName())
+		if err != nil {
+			return nil, err
+		}
+		t := &EventType{Number: opt.Number, Name: string(d.Name()), Class: opt.Class, body: body}
+		taken.take(t.Number, t.Name)
+		if t.Number == 0 {
+			errs = append(errs, fmt.Errorf("event %s has no number", d.Name()))
+		}
+		if t.Class == pb.Class_CLASS_UNSPECIFIED {
+			errs = append(errs, fmt.Errorf("event %s has no class", d.Name()))
 		}
 		if hasMap(d) {
 			errs = append(errs, fmt.Errorf("event %s has a map, which has no order of bytes", d.FullName()))
@@ -87,9 +92,8 @@ func newEventTypes(types *protoregistry.Types) (*eventTypes, error) {
 			t.joined = append(t.joined, join{f, seq})
 		}
 		all.byNumber[t.Number], all.byName[d.FullName()] = t, t
-		return true
-	})
-	return all, errors.Join(errs...)
+	}
+	return all, errors.Join(append(errs, taken.clashes("event")...)...)
 }
 
 func isEvent(d protoreflect.MessageDescriptor) bool {

@@ -16,6 +16,7 @@ type Method struct {
 	Name     string  // "Reactions.React"
 	On       pb.Kind // the kind of entity that runs it
 	Internal bool    // only entities may call it, by Tell
+	Frees    bool    // it goes on when the disk is nearly full
 
 	before  []func(*Tx, proto.Message) error
 	command func(*Tx, proto.Message) (proto.Message, error)
@@ -36,13 +37,13 @@ func (m *Method) New() proto.Message { return m.request.New().Interface() }
 
 // newMethod joins a handler to its rpc.
 func newMethod(feature string, rpc protoreflect.MethodDescriptor, p Part) (*Method, error) {
-	name := string(rpc.Parent().Name()) + "." + string(rpc.Name())
+	name := methodName(rpc)
 	op, _ := proto.GetExtension(rpc.Options(), pb.E_Op).(*pb.Op)
 	idempotency := rpc.Options().(*descriptorpb.MethodOptions).GetIdempotencyLevel()
 	readOnly := idempotency == descriptorpb.MethodOptions_NO_SIDE_EFFECTS
 	in := rpc.Input()
 	m := &Method{
-		Feature: feature, Name: name, On: op.GetOn(), Internal: op.GetInternal(),
+		Feature: feature, Name: name, On: op.GetOn(), Internal: op.GetInternal(), Frees: op.GetFrees(),
 		command: p.command, query: p.query, creates: op.GetCreates(),
 		request: p.in.ProtoReflect().Type(), reply: p.out.ProtoReflect().Type(),
 	}
@@ -64,8 +65,10 @@ func newMethod(feature string, rpc protoreflect.MethodDescriptor, p Part) (*Meth
 		return nil, fmt.Errorf("%s: the handler returns %s, the .proto says %s", name, p.out.ProtoReflect().Descriptor().Name(), rpc.Output().Name())
 	case hasMap(in) || hasMap(rpc.Output()):
 		return nil, fmt.Errorf("%s: its request or reply has a map, which has no order of bytes", name)
-	case readOnly != (p.query != nil):
-		return nil, fmt.Errorf("%s: idempotency_level and Query disagree", name)
+	case p.query != nil && !readOnly:
+		return nil, fmt.Errorf("%s is a Query, so its rpc needs option idempotency_level = NO_SIDE_EFFECTS", name)
+	case p.command != nil && readOnly:
+		return nil, fmt.Errorf("%s is a Command, so its rpc must not have option idempotency_level = NO_SIDE_EFFECTS", name)
 	case !readOnly && !m.Internal && !retryable:
 		return nil, fmt.Errorf("%s: the request of a command needs a request_id", name)
 	case m.On != pb.Kind_USER && m.to == nil && m.pair == nil && !m.creates && !m.Internal:
@@ -76,6 +79,11 @@ func newMethod(feature string, rpc protoreflect.MethodDescriptor, p Part) (*Meth
 		return nil, fmt.Errorf("%s: %s must be a string", name, m.to.Name())
 	}
 	return m, nil
+}
+
+// methodName is what clients call an rpc: "Reactions.React".
+func methodName(rpc protoreflect.MethodDescriptor) string {
+	return string(rpc.Parent().Name()) + "." + string(rpc.Name())
 }
 
 // NewCall addresses a client's request to the entity that must run it. It

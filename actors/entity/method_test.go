@@ -129,11 +129,11 @@ func TestEveryDisagreementWithTheProtoIsReported(t *testing.T) {
 		parts []entity.Part
 		want  string
 	}{
-		{"an rpc without a handler", with(logs), "the rpc that takes kith.test.DoRequest has no handler"},
+		{"an rpc without a handler", with(logs), "Counters.Do has no handler: list entity.Command(…) or entity.Query(…) of DoRequest in a feature's Parts, and the feature in actors/feature/feature.go"},
 		{"a handler without an rpc", with(logs, entity.Command(do), entity.Command(func(*entity.Tx, *Said) (*DoResponse, error) { return nil, nil })), "no rpc takes Said"},
 		{"two handlers", with(logs, entity.Command(do), entity.Command(do)), "no rpc takes DoRequest"},
 		{"another reply", with(logs, entity.Command(func(*entity.Tx, *DoRequest) (*LookResponse, error) { return nil, nil })), "the handler returns LookResponse, the .proto says DoResponse"},
-		{"a query that is a command", with(logs, entity.Query(func(*entity.View, *DoRequest) (*DoResponse, error) { return nil, nil })), "idempotency_level and Query disagree"},
+		{"a query that is a command", with(logs, entity.Query(func(*entity.View, *DoRequest) (*DoResponse, error) { return nil, nil })), "Counters.Do is a Query, so its rpc needs option idempotency_level = NO_SIDE_EFFECTS"},
 		{"a hook before a query", with(logs, entity.Command(do), entity.Before(func(*entity.Tx, *LookRequest) error { return nil })), "Before(kith.test.LookRequest): there is no such command"},
 		{"a hook before nothing", with(logs, entity.Command(do), entity.Before(func(*entity.Tx, *Said) error { return nil })), "there is no such command"},
 		{"a hook after no event", with(logs, entity.Command(do), entity.After(func(*entity.Tx, *DoRequest) error { return nil })), "After(kith.test.DoRequest): it is no event"},
@@ -170,9 +170,9 @@ func TestAnRPCWithAMistakeIsReported(t *testing.T) {
 		"Faulty.Nameless: nothing in the request names the entity",
 		"Faulty.Worded: counter_id must be a uint64",
 		"Faulty.Numbered: user_id must be a string",
-		"Faulty.Silent: idempotency_level and Query disagree",
+		"Faulty.Silent is a Command, so its rpc must not have option idempotency_level = NO_SIDE_EFFECTS",
 		"Faulty.Unordered: its request or reply has a map, which has no order of bytes",
-		"the rpc that takes kith.faulty.UnheardRequest has no handler",
+		"Faulty.Unheard has no handler: ",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in\n%v", want, err)
@@ -222,14 +222,14 @@ func TestATableOrAnEventThatIsNotWholeStartsNoServer(t *testing.T) {
 		want   string
 	}{
 		{"whole", func(*pb.Table) {}, ""},
-		{"number 0", func(b *pb.Table) { b.Number = 0 }, "table number 0x0"},
-		{"a number that is taken", func(b *pb.Table) { b.Number = 1 }, "table number 0x1"},
-		{"a number too large for a key", func(b *pb.Table) { b.Number = 0x8000 }, "table number 0x8000"},
-		{"without whose", func(b *pb.Table) { b.Whose = "" }, "does not say"},
-		{"without purpose", func(b *pb.Table) { b.Purpose = "" }, "does not say"},
-		{"without retention", func(b *pb.Table) { b.Retention = "" }, "does not say"},
-		{"without export", func(b *pb.Table) { b.Export = "" }, "does not say"},
-		{"without erasure", func(b *pb.Table) { b.Erase = pb.Erase_ERASE_UNSPECIFIED }, "does not say"},
+		{"number 0", func(b *pb.Table) { b.Number = 0 }, "table Second has the number 0x00"},
+		{"a number that is taken", func(b *pb.Table) { b.Number = 1 }, "table number 0x01 is taken by First and Second: the next free number is 0x02, the next free block begins at 0x10"},
+		{"a number too large for a key", func(b *pb.Table) { b.Number = 0x8000 }, "table Second has the number 0x8000; it must be from 1 to 0x7fff"},
+		{"without whose", func(b *pb.Table) { b.Whose = "" }, `table Second has no "whose" in its option`},
+		{"without purpose", func(b *pb.Table) { b.Purpose = "" }, `table Second has no "purpose" in its option`},
+		{"without retention", func(b *pb.Table) { b.Retention = "" }, `table Second has no "retention" in its option`},
+		{"without export", func(b *pb.Table) { b.Export = "" }, `table Second has no "export" in its option`},
+		{"without erasure", func(b *pb.Table) { b.Erase = pb.Erase_ERASE_UNSPECIFIED }, `table Second has no "erase" in its option`},
 	} {
 		second := whole(2)
 		c.change(second)
@@ -247,8 +247,9 @@ func TestATableOrAnEventThatIsNotWholeStartsNoServer(t *testing.T) {
 		class  pb.Class
 		want   string
 	}{
-		{"whole", 2, pb.Class_CHANGE, ""}, {"with number 0", 0, pb.Class_CHANGE, "is taken or zero"},
-		{"with a number that is taken", 1, pb.Class_CHANGE, "is taken or zero"}, {"without a class", 2, 0, "the class is missing"},
+		{"whole", 2, pb.Class_CHANGE, ""}, {"with number 0", 0, pb.Class_CHANGE, "event Second has no number"},
+		{"with a number that is taken", 1, pb.Class_CHANGE, "event number 0x01 is taken by First and Second"},
+		{"without a class", 2, 0, "event Second has no class"},
 	} {
 		_, got := checked(t, func(f *descriptorpb.FileDescriptorProto) {
 			declare(f, "First", pb.E_Event, &pb.EventType{Number: 1, Class: pb.Class_HISTORY})
@@ -256,6 +257,39 @@ func TestATableOrAnEventThatIsNotWholeStartsNoServer(t *testing.T) {
 		})
 		if (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
 			t.Errorf("an event %s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// The bytes of a map differ from one time to the next.
+func TestATableOrAnEventWithAMapStartsNoServer(t *testing.T) {
+	text := descriptorpb.FieldDescriptorProto_TYPE_STRING.Enum()
+	optional := descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum()
+	entry := &descriptorpb.DescriptorProto{
+		Name: proto.String("WordsEntry"), Options: &descriptorpb.MessageOptions{MapEntry: proto.Bool(true)},
+		Field: []*descriptorpb.FieldDescriptorProto{
+			{Name: proto.String("key"), Number: proto.Int32(1), Type: text, Label: optional},
+			{Name: proto.String("value"), Number: proto.Int32(2), Type: text, Label: optional},
+		},
+	}
+	words := &descriptorpb.FieldDescriptorProto{
+		Name: proto.String("words"), Number: proto.Int32(1), TypeName: proto.String(".planted.Inner.WordsEntry"),
+		Type: descriptorpb.FieldDescriptorProto_TYPE_MESSAGE.Enum(), Label: descriptorpb.FieldDescriptorProto_LABEL_REPEATED.Enum(),
+	}
+	inner := &descriptorpb.FieldDescriptorProto{
+		Name: proto.String("inner"), Number: proto.Int32(1), TypeName: proto.String(".planted.Inner"),
+		Type: descriptorpb.FieldDescriptorProto_TYPE_MESSAGE.Enum(), Label: optional,
+	}
+	tables, events := checked(t, func(f *descriptorpb.FileDescriptorProto) {
+		f.MessageType = append(f.MessageType, &descriptorpb.DescriptorProto{
+			Name: proto.String("Inner"), Field: []*descriptorpb.FieldDescriptorProto{words}, NestedType: []*descriptorpb.DescriptorProto{entry},
+		})
+		declare(f, "Row", pb.E_Table, &pb.Table{Number: 1, Whose: "w", Purpose: "p", Retention: "r", Export: "e", Erase: pb.Erase_KEEP}, inner)
+		declare(f, "Fact", pb.E_Event, &pb.EventType{Number: 1, Class: pb.Class_CHANGE}, inner)
+	})
+	for what, got := range map[string]string{"planted.Row": tables, "planted.Fact": events} {
+		if !strings.Contains(got, what+" has a map") {
+			t.Errorf("%s: %q", what, got)
 		}
 	}
 }
@@ -289,4 +323,17 @@ func TestATypeWithoutATableOptionIsNoTable(t *testing.T) {
 		}
 	}()
 	entity.NewTable[Said]()
+}
+
+// Numbers are taken in blocks; the sentence about a clash says which are free.
+func TestAClashSaysWhatIsFree(t *testing.T) {
+	_, got := checked(t, func(f *descriptorpb.FileDescriptorProto) {
+		for name, number := range map[string]uint32{"Old": 0x30, "New": 0x30, "Beside": 0x31, "Above": 0x4F} {
+			declare(f, name, pb.E_Event, &pb.EventType{Number: number, Class: pb.Class_CHANGE})
+		}
+	})
+	want := "event number 0x30 is taken by New and Old: the next free number is 0x32, the next free block begins at 0x50"
+	if got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
 }

@@ -19,20 +19,22 @@ const day = 24 * time.Hour
 // door is a limit of its own. A Policy is made once, validated, and never
 // changed, so it is shared by pointer.
 //
-// Each field says its unit, its usual value and where that comes from: an id of
-// features.md, a section of reliability.md, or our choice and the reason. Bounds
-// are in the table bounds.
+// Each field says its unit, its usual value and where that comes from: the
+// published limits of Telegram (limits.tginfo.me, core.telegram.org/bots/api)
+// or of Easemob (doc.easemob.com/product/limitation), so that who comes from
+// there finds what he is used to, or our choice and the reason. Bounds are in
+// the table bounds.
 type Policy struct {
 	// Name is the profile that the policy began as. A profile may have bounds of
 	// its own, which overriding keys cannot leave.
 	Name string `koanf:"-"`
 
 	// CreateUsers lets a valid token of a subject that nobody has seen yet make
-	// the user. Usually true: until there is sign-up (ACC-1) it is the only way.
+	// the user. Usually true: until there is sign-up it is the only way.
 	CreateUsers bool `koanf:"create_users"`
 
-	// RequestWindow is how long the result of a request id is remembered. 24 h
-	// (EDG-4), and never less: a phone may be without a network for a day.
+	// RequestWindow is how long the result of a request id is remembered. 24 h,
+	// and never less: a phone may be without a network for a day.
 	RequestWindow time.Duration `koanf:"request_window"`
 	// RecoveryWindow is how long a log keeps changes (joins, edits, pins), and so
 	// for how long a client can be away and recover without starting again. 30 d.
@@ -47,36 +49,37 @@ type Policy struct {
 	StepTells  int `koanf:"step_tells"`
 
 	// MaxTextBytes bounds a text in bytes of UTF-8; 0: MaxTextUTF16 alone counts.
-	// 5 KiB for easemob (MSG-2).
+	// 5 KiB for easemob, as Easemob has it.
 	MaxTextBytes int `koanf:"max_text_bytes"`
 	// MaxTextUTF16 bounds a text in UTF-16 units, as clients count; 0:
-	// MaxTextBytes alone counts. 4,096 (MSG-2).
+	// MaxTextBytes alone counts. 4,096, as Telegram has it.
 	MaxTextUTF16 int `koanf:"max_text_utf16"`
-	// MaxCaptionUTF16 bounds the caption of a medium, in UTF-16 units. 1,024
-	// (MSG-2).
+	// MaxCaptionUTF16 bounds the caption of a medium, in UTF-16 units. 1,024,
+	// as Telegram has it.
 	MaxCaptionUTF16 int `koanf:"max_caption_utf16"`
-	// MaxEntities bounds the marked parts of a text. 100 (MSG-2).
+	// MaxEntities bounds the marked parts of a text. 100, as Telegram has it.
 	MaxEntities int `koanf:"max_entities"`
-	// MaxMentions bounds those of them that mention somebody. 50 (MSG-2).
+	// MaxMentions bounds those of them that mention somebody. 50, as Telegram
+	// has it: beyond, it notifies nobody.
 	MaxMentions int `koanf:"max_mentions"`
 	// MaxContentBytes bounds a whole message of any type, encoded. 24 KiB: the
 	// longest text with 100 entities fits, and its JSON stays within a frame of
-	// 64 KiB (EDG-1).
+	// 64 KiB, the most that a client may send.
 	MaxContentBytes int `koanf:"max_content_bytes"`
 
 	// RevokeWindowDirect is how long after sending a message the author can
 	// revoke it (gone for all) in a direct conversation, by the server's clock.
 	// Where a profile has both a recall and a delete-for-all, the longer of the
-	// two: both leave nothing of the message (features.md §0.1, DEL-1, DEL-4).
+	// two: both leave nothing of the message.
 	RevokeWindowDirect time.Duration `koanf:"revoke_window_direct"`
-	// RevokeWindowGroup is the same in a group (DEL-1, DEL-3). Admins of a group
-	// can revoke at any time, in every profile.
+	// RevokeWindowGroup is the same in a group. Admins of a group can revoke at
+	// any time, in every profile.
 	RevokeWindowGroup time.Duration `koanf:"revoke_window_group"`
 	// RevokeDirectByEither lets both people of a direct conversation revoke, each
-	// also what the other wrote (DEL-4).
+	// also what the other wrote.
 	RevokeDirectByEither bool `koanf:"revoke_direct_by_either"`
 	// EditWindow is how long after sending a message its author can edit it.
-	// 48 h (DEL-7).
+	// 48 h, as Telegram has it.
 	EditWindow time.Duration `koanf:"edit_window"`
 
 	// MaxGroupMembers bounds the people in a group. 500: beyond it a conversation
@@ -85,9 +88,11 @@ type Policy struct {
 	// MaxInvites bounds the people invited by one call. 100: each costs a row and
 	// a tell, and a person picks no more at a time.
 	MaxInvites int `koanf:"max_invites"`
-	// MaxNameChars bounds the name of a group, in code points. 128 (GRP-1).
+	// MaxNameChars bounds the name of a group, in code points. 128, as
+	// Telegram and Easemob have it.
 	MaxNameChars int `koanf:"max_name_chars"`
-	// MaxAnnouncementChars bounds its announcement, in code points. 512 (GRP-1).
+	// MaxAnnouncementChars bounds its announcement, in code points. 512, as
+	// Easemob has it.
 	MaxAnnouncementChars int `koanf:"max_announcement_chars"`
 
 	// HistoryPage bounds the messages in one page of history. 100.
@@ -100,29 +105,31 @@ type Policy struct {
 	// each with its position when it connects, about 70 bytes of JSON.
 	MaxChannels int `koanf:"max_channels"`
 	// MaxSessions bounds the connected sessions of a user; the oldest makes room.
-	// 16: four platforms with four devices each (DEV-2).
+	// 16: four platforms with four devices each.
 	MaxSessions int `koanf:"max_sessions"`
 	// MaxDevices bounds the devices that a user's list remembers. 32.
 	MaxDevices int `koanf:"max_devices"`
 
 	// OutQueueBytes bounds what waits for a connection whose socket is full, in
 	// bytes; beyond it signals are dropped, then the connection, which recovers.
-	// 256 KiB, the largest page: with EDG-8's 1 MiB, 10,000 slow readers would
-	// hold 10 GB.
+	// 256 KiB, the largest page: with 1 MiB, 10,000 slow readers would hold
+	// 10 GB.
 	OutQueueBytes int `koanf:"out_queue_bytes"`
 	// RequestsPerMinute and RequestBurst bound a session's requests by a token
-	// bucket; 0 per minute: no bound. 1,200 with a burst of 120: 20 per second as
-	// reliability.md §4.1 has it for sending, and EDG-8's burst.
+	// bucket; 0 per minute: no bound. 1,200 with a burst of 120: 20 per second
+	// are more than a person makes, and the burst is a client that starts and asks
+	// for everything it shows.
 	RequestsPerMinute int `koanf:"requests_per_minute"`
 	RequestBurst      int `koanf:"request_burst"`
 
 	// PingEvery is how often the server pings. 25 s: the default of the SDKs, and
-	// with PongTimeout a silent drop is known long before EDG-3's 95 s.
+	// with PongTimeout a silent drop is known within 35 s, before the minute after
+	// which many NATs forget a connection that is silent.
 	PingEvery time.Duration `koanf:"ping_every"`
 	// PongTimeout is how long the answer to a ping may take. 10 s.
 	PongTimeout time.Duration `koanf:"pong_timeout"`
-	// AuthTimeout is how long a connection may live without a valid token. 5 s
-	// (reliability.md §4.1).
+	// AuthTimeout is how long a connection may live without a valid token. 5 s:
+	// a slow phone needs two, and whoever says nothing holds a socket meanwhile.
 	AuthTimeout time.Duration `koanf:"auth_timeout"`
 
 	// TokenLeeway is how much the clock of whoever issues tokens may differ from
@@ -178,7 +185,7 @@ func (p Policy) validateProfile() []error {
 	switch p.Name {
 	case "chatters":
 		// Its users were told "at least 48 hours", "either side" and "without any
-		// time limits" (DEL-3, DEL-4).
+		// time limits".
 		if p.RevokeWindowGroup != Unlimited && p.RevokeWindowGroup < 2*day {
 			errs = append(errs, fmt.Errorf("revoke_window_group is %v; profile chatters promises at least 48h", p.RevokeWindowGroup))
 		}
@@ -187,7 +194,7 @@ func (p Policy) validateProfile() []error {
 				"revoke_window_direct must be unlimited and revoke_direct_by_either true"))
 		}
 	case "easemob":
-		// Recall can be set up to 7 days (features.md §0.1).
+		// Recall can be set up to 7 days: doc.easemob.com/product/limitation.
 		windows := []bound{
 			span("revoke_window_direct", p.RevokeWindowDirect, 0, 7*day),
 			span("revoke_window_group", p.RevokeWindowGroup, 0, 7*day),

@@ -28,7 +28,8 @@ func TestEachProfileIsValidAndHasItsName(t *testing.T) {
 	}
 }
 
-// The numbers of features.md §0.1, MSG-2, GRP-1 and DEL-7.
+// What the users of each product have been promised, and what a profile must
+// not lose by an edit of base.
 func TestProfilesHaveTheNumbersOfTheirProducts(t *testing.T) {
 	type numbers struct {
 		direct, group time.Duration

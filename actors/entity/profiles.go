@@ -2,15 +2,15 @@ package entity
 
 import "time"
 
-// profiles returns the built-in profiles: the four products of features.md §0.1,
-// one to develop with and one to measure with. Each says only how it differs
-// from base.
+// profiles returns the built-in profiles: those of four
+// products, one to develop with and one to measure with. Each says only how it
+// differs from base.
 func profiles() []Policy {
 	return []Policy{kaliu(), baba(), easemob(), chatters(), dev(), bench()}
 }
 
-// base has the values that the documents give for everybody, or that we chose.
-// The fields of Policy say where each is from.
+// base has the values of everybody who does not say otherwise. The fields of
+// Policy say where each is from.
 func base(name string) Policy {
 	return Policy{
 		Name:        name,

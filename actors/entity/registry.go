@@ -3,6 +3,7 @@ package entity
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -71,8 +72,9 @@ func (r *Registry) addMethods(pkg protoreflect.FullName, features []Feature) (er
 			r.byName[m.Name], r.byReq[in.FullName()] = m, m
 		}
 	}
-	for req := range rpcs {
-		errs = append(errs, fmt.Errorf("the rpc that takes %s has no handler", req))
+	for _, req := range slices.Sorted(maps.Keys(rpcs)) {
+		errs = append(errs, fmt.Errorf("%s has no handler: list entity.Command(…) or entity.Query(…) of %s in a feature's Parts, "+
+			"and the feature in actors/feature/feature.go", methodName(rpcs[req]), req.Name()))
 	}
 	return errs
 }
@@ -141,26 +143,40 @@ func declared(pkg protoreflect.FullName) map[protoreflect.FullName]protoreflect.
 // is not complete.
 func checkTables(types *protoregistry.Types) error {
 	var errs []error
-	owner := map[uint32]protoreflect.FullName{}
-	types.RangeMessages(func(mt protoreflect.MessageType) bool {
-		d := mt.Descriptor()
-		t := tableOf(d)
-		if t == nil {
-			return true
+	taken := numbers{}
+	for _, d := range declaring(types, func(d protoreflect.MessageDescriptor) bool { return tableOf(d) != nil }) {
+		t := tableOf(d).ProtoReflect()
+		number := tableOf(d).Number
+		taken.take(number, string(d.Name()))
+		if number == 0 || number > maxTable {
+			errs = append(errs, fmt.Errorf("table %s has the number %#02x; it must be from 1 to %#x", d.Name(), number, maxTable))
 		}
-		if old := owner[t.Number]; old != "" || t.Number == 0 || t.Number > maxTable {
-			errs = append(errs, fmt.Errorf("table number %#x of %s is taken by %q, zero, or above %#x", t.Number, d.FullName(), old, maxTable))
-		}
-		owner[t.Number] = d.FullName()
 		if hasMap(d) {
-			errs = append(errs, fmt.Errorf("table %s has a map, which has no order of bytes", d.FullName()))
+			errs = append(errs, fmt.Errorf("table %s has a map, which has no order of bytes", d.Name()))
 		}
-		if t.Whose == "" || t.Purpose == "" || t.Retention == "" || t.Export == "" || t.Erase == pb.Erase_ERASE_UNSPECIFIED {
-			errs = append(errs, fmt.Errorf("table %s does not say whose data it holds, why, how long, and how it is exported and erased", d.FullName()))
+		for i := range t.Descriptor().Fields().Len() {
+			if f := t.Descriptor().Fields().Get(i); f.Name() != "number" && !t.Has(f) {
+				errs = append(errs, fmt.Errorf("table %s has no %q in its option: "+
+					"it says whose data it is, its purpose, its retention, where it is exported and how it is erased", d.Name(), f.Name()))
+			}
+		}
+	}
+	return errors.Join(append(errs, taken.clashes("table")...)...)
+}
+
+// declaring returns the messages that is is true of, by name: the registry of
+// types has no order.
+func declaring(types *protoregistry.Types, is func(protoreflect.MessageDescriptor) bool) (all []protoreflect.MessageDescriptor) {
+	types.RangeMessages(func(mt protoreflect.MessageType) bool {
+		if is(mt.Descriptor()) {
+			all = append(all, mt.Descriptor())
 		}
 		return true
 	})
-	return errors.Join(errs...)
+	slices.SortFunc(all, func(a, b protoreflect.MessageDescriptor) int {
+		return strings.Compare(string(a.FullName()), string(b.FullName()))
+	})
+	return all
 }
 
 // hasMap reports whether a message or one inside it has a map field. The bytes

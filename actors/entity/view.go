@@ -31,6 +31,9 @@ type Viewer interface {
 	view() *View
 	Self() Ref
 	Caller() Caller
+	Policy() *Policy
+	Event(seq uint64) *Event
+	Reach(viewer Caller) Reach
 }
 
 func (v *View) view() *View { return v }

@@ -19,11 +19,16 @@ type Box struct {
 
 	// Guarded by the shard's mu.
 	queued int           // jobs sent and not yet run
+	calls  int           // of those, calls of clients
 	used   time.Duration // when it last ran, by Clock.Elapsed
 }
 
 // Ref names the entity.
 func (b *Box) Ref() entity.Ref { return b.memory.Ref() }
+
+// CheckFrozen reports a row in the entity's memory that somebody has changed.
+// It is for Observe, which is called in the entity's turn.
+func (b *Box) CheckFrozen() error { return b.memory.CheckFrozen() }
 
 // A Job is one turn of an entity: a call, a tell to hear, or a tell to forget.
 type Job struct {
@@ -77,6 +82,8 @@ func (b *Box) Run(j *Job) {
 // enqueue puts an outcome into its shard's queue, and the entity away if there
 // is none.
 func (c *Core) enqueue(b *Box, it item) {
+	it.bytes = bytesOf(it.out.Writes)
+	c.bytes.Add(int64(it.bytes))
 	if c.early(&it) {
 		it.job.done(entity.Result{Reply: it.out.Reply, Err: it.out.Err})
 		it.job.done = nil
@@ -86,6 +93,9 @@ func (c *Core) enqueue(b *Box, it item) {
 	s.mu.Lock()
 	s.queue = append(s.queue, it)
 	b.queued--
+	if it.job.call != nil {
+		b.calls--
+	}
 	b.used = c.Clock.Elapsed()
 	if b.queued == 0 && b.memory.Empty() {
 		c.putAway(s, b)

@@ -8,9 +8,10 @@ import (
 
 // An item is one outcome on its way through the commit queue.
 type item struct {
-	box *Box // nil: nobody's turn, only writes
-	job *Job
-	out entity.Outcome
+	box   *Box // nil: nobody's turn, only writes
+	job   *Job
+	out   entity.Outcome
+	bytes int // of the rows in out
 
 	gone *entity.Tell // this write takes the tell out of the outbox
 }
@@ -20,11 +21,40 @@ type item struct {
 type Group struct {
 	items  []item
 	writes []entity.Write
+	bytes  int
 }
 
-// maxKept is for how many outcomes a queue and a group keep their room: after a
+// maxGroupBytes ends a group: what is committed at once is in memory three
+// times.
+const maxGroupBytes = 16 << 20
+
+// bytesOf is the size of rows.
+func bytesOf(writes []entity.Write) (n int) {
+	for i := range writes {
+		n += len(writes[i].Key) + len(writes[i].Val) + len(writes[i].End)
+	}
+	return n
+}
+
+// add takes outcomes into the group until it is full, and returns how many.
+func (g *Group) add(queue []item) int {
+	for i := range queue {
+		if g.bytes >= maxGroupBytes {
+			return i
+		}
+		g.items = append(g.items, queue[i])
+		g.bytes += queue[i].bytes
+	}
+	return len(queue)
+}
+
+// maxKept is for how many outcomes a shard's queue keeps its room, and
+// maxKeptGroup for how many a group does, which is about 8 MB: after a larger
 // burst it is given back.
-const maxKept = 1024
+const (
+	maxKept      = 1024
+	maxKeptGroup = 16 << 10
+)
 
 // Take takes what the queues hold, shard by shard in Step order, or nil if they
 // are empty. One goroutine takes and syncs.
@@ -38,15 +68,19 @@ func (c *Core) Take() *Group {
 		g = &Group{}
 	}
 	for ; dirty != 0; dirty &= dirty - 1 {
-		s := &c.shards[bits.TrailingZeros64(dirty)]
+		shardOf := bits.TrailingZeros64(dirty)
+		s := &c.shards[shardOf]
 		s.mu.Lock()
-		g.items = append(g.items, s.queue...)
-		if clear(s.queue); cap(s.queue) <= maxKept {
-			s.queue = s.queue[:0]
-		} else {
+		taken := g.add(s.queue)
+		left := copy(s.queue, s.queue[taken:])
+		clear(s.queue[left:])
+		if s.queue = s.queue[:left]; left == 0 && cap(s.queue) > maxKept {
 			s.queue = nil
 		}
 		s.mu.Unlock()
+		if left > 0 {
+			c.dirty.Or(1 << shardOf) // For the next group.
+		}
 	}
 	if len(g.items) == 0 {
 		return nil // They were taken before they could be announced.
@@ -98,15 +132,16 @@ func (c *Core) Release(g *Group) {
 			c.Listener.Published(e)
 		}
 		c.outbox.released(it)
+		c.bytes.Add(-int64(it.bytes))
 		if it.box != nil {
 			c.unreleased.Add(-1)
 		}
 	}
 	c.Listener.Released()
-	if cap(g.items) <= maxKept {
+	if cap(g.items) <= maxKeptGroup {
 		clear(g.items)
 		clear(g.writes)
-		g.items, g.writes = g.items[:0], g.writes[:0]
+		g.items, g.writes, g.bytes = g.items[:0], g.writes[:0], 0
 		c.groups.Put(g)
 	}
 }

@@ -81,6 +81,10 @@ type Config struct {
 	// MaxUnreleased is how many outcomes may wait to become durable before
 	// client calls are refused; default 65,536.
 	MaxUnreleased int
+	// MaxUnreleasedBytes is how many bytes of rows may wait to become durable
+	// before client calls are refused; default 256 MiB. A disk that stalls must
+	// not fill the memory.
+	MaxUnreleasedBytes int64
 	// IdleAfter is how long an entity stays in memory without a call; default
 	// five minutes.
 	IdleAfter time.Duration
@@ -103,6 +107,8 @@ const (
 	defaultMaxMailbox    = 1024
 	defaultMaxUnreleased = 65536
 	defaultIdleAfter     = 5 * time.Minute
+
+	defaultMaxUnreleasedBytes = 256 << 20
 )
 
 // A Core runs the entities of one node.
@@ -114,6 +120,7 @@ type Core struct {
 	shards     [entity.Shards]shard
 	dirty      atomic.Uint64 // a bit for each shard whose queue is not empty
 	unreleased atomic.Int64  // jobs accepted and not yet released
+	bytes      atomic.Int64  // of rows that wait to become durable
 	entered    atomic.Int64  // queries not yet answered, and calls not yet accepted or refused
 	stamp      uint64        // of the last commit; the committer's
 	groups     sync.Pool     // of *Group, to be used again
@@ -137,6 +144,9 @@ func NewCore(cfg Config) (*Core, error) {
 	}
 	if cfg.MaxUnreleased == 0 {
 		cfg.MaxUnreleased = defaultMaxUnreleased
+	}
+	if cfg.MaxUnreleasedBytes == 0 {
+		cfg.MaxUnreleasedBytes = defaultMaxUnreleasedBytes
 	}
 	if cfg.IdleAfter == 0 {
 		cfg.IdleAfter = defaultIdleAfter
@@ -210,13 +220,13 @@ func (c *Core) Submit(call *entity.Call, done func(entity.Result)) {
 		done(entity.Result{Err: entity.Errorf(entity.NotFound, "there is no such tenant")})
 	case call.Method.ReadOnly():
 		c.query(call, policy, done)
-	case c.Storage.Low():
-		c.refuse(done, "the disk is nearly full; reading goes on")
-	case c.unreleased.Load() >= int64(c.MaxUnreleased):
-		c.refuse(done, "the server is overloaded; nothing was done")
+	case c.Storage.Low() && !call.Method.Frees:
+		c.refuse(done, "the disk is nearly full; reading and deleting go on")
+	case c.unreleased.Load() >= int64(c.MaxUnreleased) || c.bytes.Load() >= c.MaxUnreleasedBytes:
+		c.refuse(done, "the server is overloaded; try again with the same request_id")
 	default:
 		if !c.post(call.To, &Job{call: call, done: done}, c.MaxMailbox) {
-			c.refuse(done, "too many requests wait there; nothing was done")
+			c.refuse(done, "too many requests wait there; try again with the same request_id")
 		}
 	}
 }
@@ -237,11 +247,14 @@ func (c *Core) post(ref entity.Ref, j *Job, bound int) bool {
 		c.Scheduler.Spawn(b)
 		c.metrics.entities.Inc()
 	}
-	if bound > 0 && b.queued >= bound {
+	if bound > 0 && b.calls >= bound {
 		s.mu.Unlock()
 		return false
 	}
 	b.queued++
+	if j.call != nil {
+		b.calls++
+	}
 	c.unreleased.Add(1)
 	c.Scheduler.Send(b, j)
 	s.mu.Unlock()

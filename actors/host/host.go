@@ -36,8 +36,8 @@ const (
 	maxQueries = 4096
 	// sweepEvery is how often idle entities are looked for.
 	sweepEvery = time.Second
-	// turnsPerWorker is how many jobs of one entity run before another entity
-	// gets the worker.
+	// turnsPerWorker is how many jobs of one entity run before an entity that
+	// waits gets a worker more.
 	turnsPerWorker = 64
 )
 
@@ -79,7 +79,7 @@ func (h *Host) Submit(call *entity.Call, done func(entity.Result)) {
 	h.entered.Add(1) // So that Stop sees a call that has seen no draining.
 	defer h.entered.Add(-1)
 	if h.draining.Load() {
-		h.refuse(done, "the server is going down; nothing was done")
+		h.refuse(done, "the server is going down; try again with the same request_id")
 		return
 	}
 	h.Core.Submit(call, done)
@@ -161,7 +161,7 @@ type actors struct{ *Host }
 
 // Spawn makes the entity an actor.
 func (a actors) Spawn(b *Box) {
-	props := actor.PropsFromProducer(func() actor.Actor { return (*turns)(b) },
+	props := actor.PropsFromProducer(func() actor.Actor { return &turns{box: b, workers: a.workers} },
 		actor.WithDispatcher(a.workers), actor.WithMailbox(actor.UnboundedLockfree()))
 	b.Handle = a.system.Root.Spawn(props)
 }
@@ -198,7 +198,11 @@ func (a actors) Query(f func()) bool {
 func (actors) After(d time.Duration, f func()) { time.AfterFunc(d, f) }
 
 // turns is the whole actor. It never grows: features live in the registry.
-type turns Box
+type turns struct {
+	box     *Box
+	workers *workers
+	ran     int
+}
 
 // Receive gives the entity its turn. A panic that gets here is a broken
 // invariant of the host itself, not of a feature.
@@ -207,13 +211,15 @@ func (t *turns) Receive(ctx actor.Context) {
 	if !ok {
 		return
 	}
-	b := (*Box)(t)
 	defer func() {
 		if p := recover(); p != nil {
-			b.core.Fatal(fmt.Errorf("the host panicked: %v\n%s", p, debug.Stack()))
+			t.box.core.Fatal(fmt.Errorf("the host panicked: %v\n%s", p, debug.Stack()))
 		}
 	}()
-	b.Run(j)
+	t.box.Run(j)
+	if t.ran++; t.ran%turnsPerWorker == 0 {
+		t.workers.relieve()
+	}
 }
 
 // workers is a dispatcher of a few goroutines: starting one for each message
@@ -263,12 +269,28 @@ func (w *workers) take() func() {
 	if w.stopped {
 		return nil
 	}
+	return w.first()
+}
+
+// first is the turn that has waited longest. w.mu is held.
+func (w *workers) first() func() {
 	turn := w.waiting[w.next]
 	w.waiting[w.next] = nil
 	if w.next++; w.next == len(w.waiting) {
 		w.waiting, w.next = w.waiting[:0], 0
 	}
 	return turn
+}
+
+// relieve gives the entity that has waited longest a goroutine of its own. A
+// mailbox keeps its worker until it is empty, so a few busy entities would keep
+// all others waiting.
+func (w *workers) relieve() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.next < len(w.waiting) && !w.stopped {
+		w.running.Go(w.first())
+	}
 }
 
 // Schedule never blocks the sender.

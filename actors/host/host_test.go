@@ -221,6 +221,41 @@ func TestStopAnswersEveryAcceptedCallAndRefusesLaterOnes(t *testing.T) {
 	}
 }
 
+// slow is a store that takes its time to say whether the disk is full.
+type slow struct {
+	*Store
+	asked, answer chan struct{}
+}
+
+func (s slow) Low() bool {
+	close(s.asked)
+	<-s.answer
+	return true
+}
+
+// A call that came before Stop is one of those that Stop answers for, even if
+// it has not reached its entity.
+func TestStopSeesACallThatIsJustComingIn(t *testing.T) {
+	store := slow{&Store{}, make(chan struct{}), make(chan struct{})}
+	c := newCity(t, nil, func(cfg *Config) { cfg.Storage = store })
+	answered := make(chan *entity.Error, 1)
+	var working sync.WaitGroup
+	working.Go(func() {
+		c.Submit(c.call("ann", &DoRequest{CounterId: 1}), func(r entity.Result) { answered <- r.Err })
+	})
+	<-store.asked
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := c.Stop(ctx); err == nil {
+		t.Error("Stop says that all was answered")
+	}
+	close(store.answer)
+	working.Wait()
+	if err := <-answered; err == nil || err.Code != entity.Overloaded {
+		t.Errorf("it was answered %v", err)
+	}
+}
+
 // told hears one event, and then is over.
 type told struct {
 	ref  uint64

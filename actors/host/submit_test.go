@@ -3,6 +3,7 @@ package host
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -30,6 +31,47 @@ func TestTheBoundOfAMailboxRefusesClientsAndNoTells(t *testing.T) {
 	n.submit("later", 2, Add("a"))
 	n.settle()
 	n.want("when there is room", "later", "flush")
+}
+
+func TestTellsTakeNoRoomInAMailbox(t *testing.T) {
+	n := newNode(t, func(c *Config) { c.MaxMailbox = 1 })
+	for from := uint64(10); from < 13; from++ {
+		n.submit("teller", from, To(1, Add("a")))
+	}
+	n.run()
+	n.commit() // Three tells wait before the client.
+	n.heard = nil
+	n.submit("client", 1, Add("b"))
+	n.settle()
+	if !slices.Contains(n.heard, "client") {
+		t.Errorf("the client behind three tells heard %q", n.heard)
+	}
+}
+
+func TestTooManyBytesThatWaitRefuseClients(t *testing.T) {
+	n := newNode(t, func(c *Config) { c.MaxUnreleasedBytes = 1 })
+	n.submit("first", 1, Say("x"))
+	n.run()
+	n.submit("second", 2, Say("x"))
+	n.want("before the release", "second overloaded")
+	n.settle()
+	n.heard = nil
+	n.submit("third", 2, Add("a"))
+	n.settle()
+	if !slices.Contains(n.heard, "third") {
+		t.Errorf("after the release: %q", n.heard)
+	}
+}
+
+func TestAGroupEndsWhenItIsFull(t *testing.T) {
+	queue := []item{{bytes: maxGroupBytes - 1}, {bytes: 1}, {bytes: 1}}
+	g := &Group{}
+	if n := g.add(queue); n != 2 {
+		t.Errorf("a group took %d outcomes, want 2", n)
+	}
+	if n := g.add(queue); n != 0 {
+		t.Errorf("a full group took %d more", n)
+	}
 }
 
 func TestTooManyUnreleasedOutcomesRefuseClientsAndNoTells(t *testing.T) {

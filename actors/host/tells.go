@@ -1,8 +1,10 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"kith/actors/entity"
@@ -12,6 +14,8 @@ import (
 // for each pair of entities, so that a receiver needs to remember one number.
 type outbox struct {
 	core *Core
+
+	replaying atomic.Int64 // tells of a replay that have not left yet
 
 	mu    sync.Mutex // guards pairs
 	pairs map[pair]*pairQueue
@@ -99,6 +103,8 @@ func (o *outbox) released(it *item) {
 	case it.job == nil || !it.job.IsTell():
 	case it.out.Panic != "":
 		o.panicked(it.job.tell, it.out.Err.Msg)
+	case it.out.Bound != "":
+		o.park(it.job.tell, "it is more than one step may do: "+it.out.Bound) // It always will be.
 	case it.out.Err != nil && it.out.Err.Code == entity.Overloaded:
 		o.again(it.job.tell)
 	default:
@@ -199,6 +205,9 @@ func (o *outbox) next(gone *entity.Tell) {
 	}
 	o.mu.Unlock()
 	o.core.metrics.tells.Dec()
+	if gone.Again {
+		o.replaying.Add(-1)
+	}
 	if following != nil {
 		o.deliver(following)
 		if !following.Again && !gone.Again {
@@ -223,13 +232,20 @@ func (c *Core) PendingTells() int {
 
 // ReplayDeadLetters takes every parked tell back into the outbox and delivers
 // it again, in the order in which it was sent. It returns how many there were.
+// While a replay is under way another is refused: it could still see the rows
+// of tells that the first has delivered.
 func (c *Core) ReplayDeadLetters() (int, error) {
+	if !c.outbox.replaying.CompareAndSwap(0, 1) {
+		return 0, errors.New("a replay of dead letters is under way")
+	}
+	defer c.outbox.replaying.Add(-1)
 	view := c.Storage.Snapshot()
 	defer c.giveBack(view)
 	n := 0
 	for shard := range uint16(entity.Shards) {
 		err := c.Registry.DeadLetters(view, shard, func(t *entity.Tell) bool {
 			n++
+			c.outbox.replaying.Add(1)
 			c.enqueueWrites(shard, item{out: entity.Outcome{Writes: t.Replay(), Tells: []*entity.Tell{t}}})
 			return true
 		})

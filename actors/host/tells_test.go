@@ -261,12 +261,36 @@ func TestAReplayedDeadLetterRuns(t *testing.T) {
 
 func TestARefusedTellIsDone(t *testing.T) {
 	n := newNode(t)
-	n.submit("teller", 1, Say("x"), To(2, Add("a"), Refuse(denied)), To(2, Write(1<<20)), To(2, Add("a")))
+	n.submit("teller", 1, Say("x"), To(2, Add("a"), Refuse(denied)), To(2, Add("a")))
 	n.settle()
 	n.wantRows("after refusals", 0, 0, 0)
 	n.wantNumbers("a", n.numbers(2, Get("a")), 1)
 	if len(n.timers) > 0 {
 		t.Error("a refused tell is tried again")
+	}
+}
+
+func TestATellThatIsMoreThanAStepMayDoIsParked(t *testing.T) {
+	n := newNode(t)
+	n.submit("teller", 1, Say("x"), To(2, Write(1<<20)), To(2, Add("a")))
+	n.settle()
+	n.wantRows("when it is parked", 0, 1, 0)
+	n.wantNumbers("a, told after it", n.numbers(2, Get("a")), 1)
+}
+
+func TestASecondReplayWaitsForTheFirst(t *testing.T) {
+	n := newNode(t)
+	n.submit("teller", 1, Say("x"), To(2, Write(1<<20)))
+	n.settle()
+	if count, err := n.ReplayDeadLetters(); count != 1 || err != nil {
+		t.Fatalf("%d replayed, %v", count, err)
+	}
+	if _, err := n.ReplayDeadLetters(); err == nil {
+		t.Error("a second replay began while the first was under way")
+	}
+	n.settle() // It is parked again.
+	if count, err := n.ReplayDeadLetters(); count != 1 || err != nil {
+		t.Errorf("%d replayed when the first was through, %v", count, err)
 	}
 }
 

@@ -585,9 +585,10 @@ const file_actors_feature_devices_devices_proto_rawDesc = "" +
 	"\x03sdk\x18\x03 \x01(\tR\x03sdk\x12\x10\n" +
 	"\x03app\x18\x04 \x01(\tR\x03app\x12\x19\n" +
 	"\badded_at\x18\x05 \x01(\x03R\aaddedAt\x12!\n" +
-	"\fconnected_at\x18\x06 \x01(\x03R\vconnectedAt:\x80\x01\x9a\xb5\x18|\b)\x12\bthe user\x1a!to show him where he is signed in\"@the last value only, until newer devices fill the profile's list*\adevices0\x012\xab\x01\n" +
-	"\aDevices\x12R\n" +
-	"\aConnect\x12\x1d.kith.v1.ConnectDeviceRequest\x1a\x1e.kith.v1.ConnectDeviceResponse\"\b\x8a\xb5\x18\x04\b\x01(\x01\x12L\n" +
+	"\fconnected_at\x18\x06 \x01(\x03R\vconnectedAt:\x80\x01\x9a\xb5\x18|\b)\x12\bthe user\x1a!to show him where he is signed in\"@the last value only, until newer devices fill the profile's list*\adevices0\x012\xad\x01\n" +
+	"\aDevices\x12T\n" +
+	"\aConnect\x12\x1d.kith.v1.ConnectDeviceRequest\x1a\x1e.kith.v1.ConnectDeviceResponse\"\n" +
+	"\x8a\xb5\x18\x06\b\x01(\x010\x01\x12L\n" +
 	"\x04List\x12\x1b.kith.v1.ListDevicesRequest\x1a\x1c.kith.v1.ListDevicesResponse\"\t\x8a\xb5\x18\x02\b\x01\x90\x02\x01B\x10Z\x0ekith/actors/pbb\x06proto3"
 
 var (

@@ -1747,15 +1747,15 @@ const file_actors_feature_groups_groups_proto_rawDesc = "" +
 	"\tjoin_rule\x18\x05 \x01(\x0e2\x11.kith.v1.JoinRuleR\bjoinRule:\b\x92\xb5\x18\x04\b5\x10\x02\"\xaf\x01\n" +
 	"\n" +
 	"Invitation\x12\x0e\n" +
-	"\x02at\x18\x01 \x01(\x03R\x02at:\x90\x01\x9a\xb5\x18\x8b\x01\b0\x12\x1bthe inviter and the invited\x1a;to add a person once it is known that the inviter knows him\"\x19until the answer, seconds*\x10none: in transit0\x012\x99\a\n" +
+	"\x02at\x18\x01 \x01(\x03R\x02at:\x90\x01\x9a\xb5\x18\x8b\x01\b0\x12\x1bthe inviter and the invited\x1a;to add a person once it is known that the inviter knows him\"\x19until the answer, seconds*\x10none: in transit0\x012\x9d\a\n" +
 	"\x06Groups\x12M\n" +
 	"\x06Create\x12\x1b.kith.v1.CreateGroupRequest\x1a\x1c.kith.v1.CreateGroupResponse\"\b\x8a\xb5\x18\x04\b\x02\x18\x01\x12V\n" +
 	"\x03Get\x12\x18.kith.v1.GetGroupRequest\x1a\x19.kith.v1.GetGroupResponse\"\x1a\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x90\x02\x01\x12b\n" +
 	"\aMembers\x12\x1c.kith.v1.GroupMembersRequest\x1a\x1d.kith.v1.GroupMembersResponse\"\x1a\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x90\x02\x01\x12R\n" +
 	"\x06Invite\x12\x16.kith.v1.InviteRequest\x1a\x17.kith.v1.InviteResponse\"\x17\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x12L\n" +
-	"\x04Join\x12\x14.kith.v1.JoinRequest\x1a\x15.kith.v1.JoinResponse\"\x17\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x12O\n" +
-	"\x05Leave\x12\x15.kith.v1.LeaveRequest\x1a\x16.kith.v1.LeaveResponse\"\x17\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x12R\n" +
-	"\x06Remove\x12\x16.kith.v1.RemoveRequest\x1a\x17.kith.v1.RemoveResponse\"\x17\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x12U\n" +
+	"\x04Join\x12\x14.kith.v1.JoinRequest\x1a\x15.kith.v1.JoinResponse\"\x17\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x12Q\n" +
+	"\x05Leave\x12\x15.kith.v1.LeaveRequest\x1a\x16.kith.v1.LeaveResponse\"\x19\x8a\xb5\x18\x15\b\x02\x12\x0fconversation_id0\x01\x12T\n" +
+	"\x06Remove\x12\x16.kith.v1.RemoveRequest\x1a\x17.kith.v1.RemoveResponse\"\x19\x8a\xb5\x18\x15\b\x02\x12\x0fconversation_id0\x01\x12U\n" +
 	"\aSetRole\x12\x17.kith.v1.SetRoleRequest\x1a\x18.kith.v1.SetRoleResponse\"\x17\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x12\\\n" +
 	"\x06Change\x12\x1b.kith.v1.ChangeGroupRequest\x1a\x1c.kith.v1.ChangeGroupResponse\"\x17\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x12@\n" +
 	"\x05Vouch\x12\x15.kith.v1.VouchRequest\x1a\x16.kith.v1.VouchResponse\"\b\x8a\xb5\x18\x04\b\x02(\x01\x12F\n" +

@@ -193,7 +193,10 @@ type Op struct {
 	// conversation of the pair (caller, that user).
 	Pair string `protobuf:"bytes,4,opt,name=pair,proto3" json:"pair,omitempty"`
 	// Only entities may call it, by Tell; both doors refuse it.
-	Internal      bool `protobuf:"varint,5,opt,name=internal,proto3" json:"internal,omitempty"`
+	Internal bool `protobuf:"varint,5,opt,name=internal,proto3" json:"internal,omitempty"`
+	// It frees room, or writes next to nothing: it goes on when the disk is
+	// nearly full.
+	Frees         bool `protobuf:"varint,6,opt,name=frees,proto3" json:"frees,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -263,6 +266,13 @@ func (x *Op) GetInternal() bool {
 	return false
 }
 
+func (x *Op) GetFrees() bool {
+	if x != nil {
+		return x.Frees
+	}
+	return false
+}
+
 type EventType struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
@@ -315,8 +325,8 @@ func (x *EventType) GetClass() Class {
 	return Class_CLASS_UNSPECIFIED
 }
 
-// Table is the number of a table and the class of the data in it. All five
-// fields are required; a server with a table that lacks one does not start.
+// Table is the number of a table and the class of the data in it. All fields
+// are required; a server with a table that lacks one does not start.
 type Table struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
@@ -464,13 +474,14 @@ var File_actors_pb_options_proto protoreflect.FileDescriptor
 
 const file_actors_pb_options_proto_rawDesc = "" +
 	"\n" +
-	"\x17actors/pb/options.proto\x12\akith.v1\x1a google/protobuf/descriptor.proto\"}\n" +
+	"\x17actors/pb/options.proto\x12\akith.v1\x1a google/protobuf/descriptor.proto\"\x93\x01\n" +
 	"\x02Op\x12\x1d\n" +
 	"\x02on\x18\x01 \x01(\x0e2\r.kith.v1.KindR\x02on\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x18\n" +
 	"\acreates\x18\x03 \x01(\bR\acreates\x12\x12\n" +
 	"\x04pair\x18\x04 \x01(\tR\x04pair\x12\x1a\n" +
-	"\binternal\x18\x05 \x01(\bR\binternal\"I\n" +
+	"\binternal\x18\x05 \x01(\bR\binternal\x12\x14\n" +
+	"\x05frees\x18\x06 \x01(\bR\x05frees\"I\n" +
 	"\tEventType\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12$\n" +
 	"\x05class\x18\x02 \x01(\x0e2\x0e.kith.v1.ClassR\x05class\"\xab\x01\n" +

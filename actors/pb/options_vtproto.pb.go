@@ -29,6 +29,7 @@ func (m *Op) CloneVT() *Op {
 	r.Creates = m.Creates
 	r.Pair = m.Pair
 	r.Internal = m.Internal
+	r.Frees = m.Frees
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -109,6 +110,16 @@ func (m *Op) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.Frees {
+		i--
+		if m.Frees {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x30
 	}
 	if m.Internal {
 		i--
@@ -287,6 +298,9 @@ func (m *Op) SizeVT() (n int) {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
 	if m.Internal {
+		n += 2
+	}
+	if m.Frees {
 		n += 2
 	}
 	n += len(m.unknownFields)
@@ -493,6 +507,26 @@ func (m *Op) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.Internal = bool(v != 0)
+		case 6:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Frees", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Frees = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -59,7 +61,7 @@ func (d *driver) next() *entity.Call {
 		return &entity.Call{Method: m, To: caller.Ref(), Caller: caller, Req: &pb.ConnectDeviceRequest{Os: d.pick("linux", "ios")}}
 	}
 	req := m.New()
-	d.fill(req.ProtoReflect())
+	d.fill(req.ProtoReflect(), 0)
 	c, err := d.w.reg.NewCall(m, caller, req)
 	if err != nil {
 		return nil
@@ -76,7 +78,7 @@ func (d *driver) again(old *entity.Call) *entity.Call {
 	c := *old
 	if d.one(5) {
 		c.Req = proto.Clone(old.Req)
-		d.fill(c.Req.ProtoReflect())
+		d.fill(c.Req.ProtoReflect(), 0)
 		m := c.Req.ProtoReflect()
 		m.Set(m.Descriptor().Fields().ByName("request_id"), protoreflect.ValueOfString(old.RequestID))
 	}
@@ -113,8 +115,11 @@ func (d *driver) caller() entity.Caller {
 	return entity.Caller{Tenant: t, User: user, Number: entity.UserNumber(t, user), Device: d.pick(devices...)}
 }
 
-// fill sets the fields of a request by name, from small pools.
-func (d *driver) fill(m protoreflect.Message) {
+// maxDepth bounds messages within messages: a request may be a tree.
+const maxDepth = 4
+
+// fill sets the fields of a request by name and by kind, from small pools.
+func (d *driver) fill(m protoreflect.Message, depth int) {
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
 		fd := fields.Get(i)
@@ -122,50 +127,94 @@ func (d *driver) fill(m protoreflect.Message) {
 			continue
 		}
 		switch {
-		case fd.Name() == "content":
-			m.Set(fd, protoValue(d.content()))
 		case fd.IsList():
 			list := m.NewField(fd).List()
 			for range d.w.rng.IntN(3) {
-				list.Append(d.scalar(fd))
+				if fd.Message() == nil {
+					list.Append(d.scalar(fd))
+				} else if item := list.NewElement(); depth < maxDepth {
+					d.fill(item.Message(), depth+1)
+					list.Append(item)
+				}
 			}
 			m.Set(fd, protoreflect.ValueOfList(list))
-		case fd.Message() != nil:
-			if d.one(4) {
-				d.fill(m.Mutable(fd).Message())
-			}
-		default:
+		case fd.Message() == nil:
 			m.Set(fd, d.scalar(fd))
+		case fd.Message() == contents:
+			m.Set(fd, protoValue(d.content()))
+		case depth < maxDepth && d.one(4):
+			d.fill(m.Mutable(fd).Message(), depth+1)
 		}
 	}
 }
 
+var contents = (&pb.Content{}).ProtoReflect().Descriptor()
+
+// scalar is a value of a field that is no message.
 func (d *driver) scalar(fd protoreflect.FieldDescriptor) protoreflect.Value {
-	switch name := fd.Name(); {
-	case name == "conversation_id":
-		return protoreflect.ValueOfUint64(d.conversation())
-	case name == "via":
-		return protoreflect.ValueOfUint64(d.via())
-	case name == "user_id" || name == "user_ids":
-		return protoreflect.ValueOfString(d.pick(people...))
-	case name == "request_id":
-		d.nonce++
-		return protoreflect.ValueOfString(fmt.Sprintf("r%d", d.nonce))
-	case name == "cursor" && !d.one(8):
-		return protoreflect.ValueOfString("")
-	case fd.Kind() == protoreflect.StringKind:
-		return protoreflect.ValueOfString(d.pick("", "a", "town square", "news\nhere", "👍"))
-	case fd.Kind() == protoreflect.Uint64Kind:
-		return protoreflect.ValueOfUint64(d.seq())
-	case fd.Kind() == protoreflect.Uint32Kind:
+	small := int32(d.w.rng.IntN(16) - 4)
+	switch fd.Kind() {
+	case protoreflect.StringKind:
+		return protoreflect.ValueOfString(d.text(fd.Name()))
+	case protoreflect.BytesKind:
+		return protoreflect.ValueOfBytes([]byte(d.pick("", "\x00", "bytes", "\xff\xfe")))
+	case protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
+		return protoreflect.ValueOfUint64(d.number(fd.Name()))
+	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind:
 		return protoreflect.ValueOfUint32(d.w.rng.Uint32N(12))
-	case fd.Kind() == protoreflect.BoolKind:
+	case protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind:
+		if d.one(2) { // A time, as a rule: some minutes from now.
+			return protoreflect.ValueOfInt64(d.w.now.Add(time.Duration(small) * time.Minute).UnixMilli())
+		}
+		return protoreflect.ValueOfInt64(int64(small))
+	case protoreflect.Int32Kind, protoreflect.Sint32Kind, protoreflect.Sfixed32Kind:
+		return protoreflect.ValueOfInt32(small)
+	case protoreflect.DoubleKind:
+		return protoreflect.ValueOfFloat64(d.float(small))
+	case protoreflect.FloatKind:
+		return protoreflect.ValueOfFloat32(float32(d.float(small)))
+	case protoreflect.BoolKind:
 		return protoreflect.ValueOfBool(d.one(2))
-	case fd.Kind() == protoreflect.EnumKind:
+	case protoreflect.EnumKind:
 		return protoreflect.ValueOfEnum(protoreflect.EnumNumber(d.w.rng.IntN(fd.Enum().Values().Len() + 1)))
 	default:
 		panic("sim: no value for " + string(fd.FullName()))
 	}
+}
+
+// text is a value of a string field.
+func (d *driver) text(field protoreflect.Name) string {
+	switch {
+	case field == "user_id" || field == "user_ids":
+		return d.pick(people...)
+	case field == "request_id":
+		d.nonce++
+		return fmt.Sprintf("r%d", d.nonce)
+	case field == "cursor" && !d.one(8):
+		return ""
+	default:
+		return d.pick("", "a", "town square", "news\nhere", "👍")
+	}
+}
+
+// number is a value of a field with an id or a seq.
+func (d *driver) number(field protoreflect.Name) uint64 {
+	switch field {
+	case "conversation_id":
+		return d.conversation()
+	case "via":
+		return d.via()
+	default:
+		return d.seq()
+	}
+}
+
+// float is a small number and a half, or what is none.
+func (d *driver) float(small int32) float64 {
+	if d.one(8) {
+		return math.NaN()
+	}
+	return float64(small) + 0.5
 }
 
 // seq is as a rule one that the conversation has.

@@ -72,6 +72,9 @@ func (c *checker) observe(b *host.Box, j *host.Job, turn entity.Turn, out *entit
 	cl := claim{ref, c.steps[ref], jobName(j)}
 	if call := j.Call(); call != nil {
 		c.known[call] = cl
+		if !out.Repeat {
+			c.w.count(call, out.Err)
+		}
 		if out.Err == nil && !out.Repeat {
 			c.queued.effects = append(c.queued.effects, c.oracle.call(call))
 		}
@@ -95,6 +98,9 @@ func (c *checker) compare(b *host.Box, j *host.Job, turn entity.Turn, out *entit
 		want = cold.ForgetHeard(c.w.reg, j.Tell(), turn)
 	}
 	c.w.trace("  %s %s: %s", b.Ref(), jobName(j), Format(*out))
+	if err := b.CheckFrozen(); err != nil {
+		c.w.fail("%s on %s: %w", jobName(j), b.Ref(), err)
+	}
 	switch {
 	case out.Panic != "":
 		c.w.fail("%s panicked: %s", jobName(j), out.Panic)
@@ -171,6 +177,7 @@ func (c *checker) answered(call *entity.Call, res entity.Result) {
 	if got != Format(want) {
 		c.w.fail("%s on %s: the durable rows say\n%s\nthe answer was\n%s", call.Method.Name, call.To, Format(want), got)
 	}
+	c.w.count(call, res.Err)
 	c.oracle.answer(call, res)
 }
 

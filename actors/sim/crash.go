@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"kith/actors/entity"
@@ -14,9 +15,16 @@ type Run struct {
 	Steps int        // things that happen before the end
 	Bug   entity.Bug // planted in the real code; the run must fail
 
+	// Tally, if set, counts what came of the calls of each method, by its name.
+	Tally map[string]Tally
+
 	// Trace, if set, hears everything that happens.
 	Trace func(format string, args ...any)
 }
+
+// A Tally is how often a method did what it was asked to, and how often it
+// refused. Repeats of a request are not counted.
+type Tally struct{ OK, Refused int }
 
 // Crash runs random calls of every method against the real host core on the
 // real storage, with random fsyncs, power cuts, late and doubled tells,
@@ -34,15 +42,9 @@ func Crash(run Run, features ...entity.Feature) error {
 	if err != nil {
 		return err
 	}
+	w.tally = run.Tally
 	d := &driver{w: w}
-	for i := 0; i < run.Steps && w.failure == nil; i++ {
-		if err := d.step(); err != nil {
-			w.fail("%w", err)
-		}
-	}
-	if w.failure == nil {
-		d.end()
-	}
+	d.run(run.Steps)
 	if w.failure == nil {
 		if err := w.db.Close(); err != nil {
 			w.fail("close the store: %w", err)
@@ -53,6 +55,24 @@ func Crash(run Run, features ...entity.Feature) error {
 			run.Seed, w.failure, run.Seed, run.Steps)
 	}
 	return nil
+}
+
+// run lets so much happen, and then looks at what is left. Whatever panics, the
+// driver itself included, is a failure with its seed as any other.
+func (d *driver) run(steps int) {
+	defer func() {
+		if p := recover(); p != nil {
+			d.w.fail("a panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	for i := 0; i < steps && d.w.failure == nil; i++ {
+		if err := d.step(); err != nil {
+			d.w.fail("%w", err)
+		}
+	}
+	if d.w.failure == nil {
+		d.end()
+	}
 }
 
 // step lets one thing happen.

@@ -75,6 +75,21 @@ func (o *oracle) event(e *entity.Event) func() {
 		if !slices.Equal(e.Audience.Users, want) {
 			o.w.fail("%s: event %d (%s) is for users %v, and the members are %v", e.Ref, e.Seq, e.Type.Name, e.Audience.Users, want)
 		}
+		if edited, ok := body.(*pb.MessageEdited); ok && edited.Message != nil {
+			o.live(t, e.Seq, edited)
+		}
+	}
+}
+
+// live checks the body of an edit as everybody who hears it gets it.
+func (o *oracle) live(t *talk, seq uint64, edited *pb.MessageEdited) {
+	for user := range t.members {
+		if t.present(user) && !t.may(user, edited.Seq) {
+			o.w.fail("%s: event %d tells %s what message %d says, which he may not read", t.ref, seq, user, edited.Seq)
+		}
+	}
+	if said := t.said[edited.Seq]; !proto.Equal(edited.Message.Content, said.content) {
+		o.w.fail("%s: event %d says that message %d is %v; it is %v", t.ref, seq, edited.Seq, edited.Message.Content, said.content)
 	}
 }
 

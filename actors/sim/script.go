@@ -66,6 +66,11 @@ func RunScripts(t *testing.T, glob string, features ...entity.Feature) {
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
 			s := NewServer(reg)
+			t.Cleanup(func() {
+				if t.Failed() {
+					t.Log("to accept what the server says now: go test ./actors/feature -run TestScripts -rewrite; then read it")
+				}
+			})
 			datadriven.RunTest(t, file, func(t *testing.T, d *datadriven.TestData) string {
 				answer, err := s.do(d)
 				if err != nil {
@@ -352,6 +357,9 @@ func (s *Server) step(ref entity.Ref, step func(*entity.Memory) entity.Outcome) 
 	}
 	if !sameRows(out.Writes, want.Writes) {
 		return out, fmt.Errorf("with its rows in memory the entity writes other rows than without")
+	}
+	if err := warm.CheckFrozen(); err != nil {
+		return out, err
 	}
 	s.commit(out.Writes)
 	warm.Durable(out.Version)

@@ -35,6 +35,7 @@ type world struct {
 	atSync  func()      // called inside the fsync of a commit
 
 	check   *checker
+	tally   map[string]Tally
 	failure error // the first; everything after it means nothing
 }
 
@@ -106,6 +107,20 @@ func (w *world) fail(format string, args ...any) {
 	if w.failure == nil {
 		w.failure = fmt.Errorf(format, args...)
 	}
+}
+
+// count notes what came of a call.
+func (w *world) count(c *entity.Call, refused *entity.Error) {
+	if w.tally == nil {
+		return
+	}
+	t := w.tally[c.Method.Name]
+	if refused == nil {
+		t.OK++
+	} else {
+		t.Refused++
+	}
+	w.tally[c.Method.Name] = t
 }
 
 func (w *world) fatal(err error) { w.fail("the node would have ended: %w", err) }

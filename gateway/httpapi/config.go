@@ -10,7 +10,7 @@ import (
 )
 
 // A Config is the limits of the public door. DefaultConfig says what each value
-// usually is; the numbers of §4.1 of the security bar are its source.
+// usually is, and the fields say why.
 type Config struct {
 	// MaxBodyBytes bounds a request's body. 1 MiB: it is allocated when its
 	// length is announced, and the largest message has 24 KiB.

@@ -34,7 +34,7 @@ func (s *Session) nextRead() (r read, wanted bool) {
 	fresh := 0
 	for i := len(s.channels) - 1; i >= 0; i-- {
 		switch c := &s.channels[i]; {
-		case c.ending && !c.lags():
+		case c.ending && !c.lags() && !s.own.lags(): // Else he may be back in what is still to come.
 			s.remove(c, unsubscribedLeft)
 		case c.fresh:
 			fresh++
@@ -53,7 +53,7 @@ func (s *Session) nextRead() (r read, wanted bool) {
 		return read{}, false // Flush comes back to it.
 	}
 	s.reading, s.last = true, c.id
-	return read{ref: s.ref(c), after: c.pos, head: c.head, limit: int(s.page)}, true
+	return read{ref: s.ref(c), after: c.pos, head: c.head, limit: int(min(uint64(s.page), c.head-c.pos))}, true
 }
 
 func (s *Session) readPositions(fresh int) read {

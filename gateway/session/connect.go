@@ -193,8 +193,12 @@ func (j *joining) known(r entity.Result) {
 		return
 	}
 	refs := make([]entity.Ref, 0, len(j.asked))
+	// His own log first: what he leaves after it was read is still to come in it.
+	refs = append(refs, j.caller.Ref())
 	for ref := range j.asked {
-		refs = append(refs, ref)
+		if ref != refs[0] {
+			refs = append(refs, ref)
+		}
 	}
 	j.mu.Lock()
 	if j.state != connecting {
@@ -248,11 +252,15 @@ func (j *joining) answerConnect(positions []entity.Position, now time.Time) {
 	for name := range j.sent {
 		// What is omitted is over. Most SDKs forget it; centrifuge-go does only when
 		// it is told again.
-		if _, ok := parseChannel(name, j.caller); ok && subs[name] == nil {
-			j.push(&protocol.Push{Channel: name, Unsubscribe: &protocol.Unsubscribe{
-				Code: unsubscribedLeft, Reason: unsubscribedReason[unsubscribedLeft],
-			}})
+		ref, ok := parseChannel(name, j.caller)
+		if !ok || subs[name] != nil {
+			continue
 		}
+		code := uint32(unsubscribedLeft)
+		if _, looked := j.asked[ref]; !looked {
+			code = unsubscribedIdle // There was no room for it.
+		}
+		j.push(&protocol.Push{Channel: name, Unsubscribe: &protocol.Unsubscribe{Code: code, Reason: unsubscribedReason[code]}})
 	}
 	j.makeRoom(0)
 	j.behind = true

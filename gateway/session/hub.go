@@ -134,7 +134,11 @@ func (h *Hub) register(s *Session) (tooMany *Session) {
 	defer u.mu.Unlock()
 	all := append(slices.Clone(u.sessions[k]), s)
 	if len(all) > s.policy.MaxSessions {
-		tooMany, all = all[0], all[1:]
+		// A device that came back has left dead sessions of its own; another device's
+		// goes only if there is none, for the code is terminal.
+		old := max(0, slices.IndexFunc(all[:len(all)-1], func(o *Session) bool { return o.caller.Device == s.caller.Device }))
+		tooMany = all[old]
+		all = slices.Delete(all, old, old+1)
 	}
 	u.sessions[k] = all
 	return tooMany

@@ -43,7 +43,8 @@ type conn struct {
 	left    int32 // bytes that were left of an unfinished message
 	opcode  wire.Opcode
 	phase   phase
-	stalled bool // in loop.stalled
+	stalled bool   // in loop.stalled
+	pong    []byte // the answer to the last ping of what is being read
 }
 
 // traffic takes what has come. Bytes that make no whole message yet stay with
@@ -71,6 +72,13 @@ func (c *conn) traffic() gnet.Action {
 	c.left = int32(len(b) - n)
 	if n > 0 { // gnet takes 0 for all.
 		_, _ = c.gnet.Discard(n) // It cannot fail: n bytes were there.
+	}
+	if len(c.pong) > 0 && c.phase == talking && c.gnet.OutboundBuffered() == 0 { // Who does not read gets no more to read.
+		_, _ = c.gnet.Write(c.pong) // After an error the connection is dead.
+	}
+	c.pong = nil
+	if c.phase == dead {
+		return gnet.Close
 	}
 	c.flush() // The answers to all that came at once leave in one write.
 	return gnet.None
@@ -150,11 +158,7 @@ func (c *conn) message(m wire.Message) bool {
 		return false
 	case c.phase != talking || m.Op == wire.Pong:
 	case m.Op == wire.Ping:
-		// Who does not read gets no more to read.
-		if c.gnet.OutboundBuffered() == 0 {
-			_, err := c.gnet.Write(wire.AppendFrame(nil, wire.Pong, m.Data))
-			return err == nil
-		}
+		c.pong = wire.AppendFrame(c.pong[:0], wire.Pong, m.Data) // RFC 6455 §5.5.3: the last is enough.
 	case m.Op != c.opcode:
 		c.session.Fail(&wire.Error{Code: wire.CloseUnsupported, Msg: session.BadKind.Reason})
 	default:

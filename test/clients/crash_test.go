@@ -52,6 +52,7 @@ func TestAcknowledgedMessagesSurviveKill9(t *testing.T) {
 	for _, d := range devices {
 		d.reaches(logOf(id), last)
 		same(t, d.String(), d.messagesOf(id), history)
+		d.alwaysRecovered(logOf(id))
 	}
 }
 

@@ -356,6 +356,16 @@ func (d *device) stands(log string) (all []stand) {
 	return all
 }
 
+// alwaysRecovered fails a test in which a log was ever not recovered.
+func (d *device) alwaysRecovered(log string) {
+	d.t.Helper()
+	for i, s := range d.stands(log) {
+		if i > 0 && !(s.recovering && s.recovered) {
+			d.t.Errorf("%s: after cut %d, %s was not recovered: %+v", d, i, log, s)
+		}
+	}
+}
+
 // standing is stands once the server has said so a number of times.
 func (d *device) standing(log string, times int) []stand {
 	d.t.Helper()

@@ -3,7 +3,6 @@ package clients
 import (
 	"errors"
 	"net"
-	"strings"
 	"sync"
 	"testing"
 )
@@ -18,13 +17,10 @@ type link struct {
 
 	changing // guards what is below
 	pairs    map[*pair]bool
-	paused   [2]bool // by direction: bytes wait
-	refusing bool    // who connects is sent away
-	thin     bool    // connections to come hold little that is not read
-	faults   []fault // of the connections to come, in order
-	always   func() fault
-	carried  [2]int64 // bytes, by direction
-	made     int      // connections
+	paused   [2]bool      // by direction: bytes wait
+	refusing bool         // who connects is sent away
+	thin     bool         // connections to come hold little that is not read
+	always   func() fault // of each connection to come; nil: none
 	over     bool
 }
 
@@ -102,9 +98,6 @@ func (l *link) cut(how manner) {
 	}
 }
 
-// next gives each of the next connections a fault.
-func (l *link) next(faults ...fault) { l.change(func() { l.faults = append(l.faults, faults...) }) }
-
 // breakEvery gives every connection a fault; nil: none any more.
 func (l *link) breakEvery(make func() fault) { l.change(func() { l.always = make }) }
 
@@ -147,15 +140,11 @@ func (l *link) connect(client net.Conn) {
 	p := &pair{link: l, client: client, upstream: upstream}
 	var over, thin bool
 	l.change(func() {
-		switch {
-		case len(l.faults) > 0:
-			p.fault, l.faults = l.faults[0], l.faults[1:]
-		case l.always != nil:
+		if l.always != nil {
 			p.fault = l.always()
 		}
 		over, thin = l.over, l.thin
 		l.pairs[p] = true
-		l.made++
 	})
 	if thin {
 		_ = upstream.(*net.TCPConn).SetReadBuffer(thinBuffer) // Without it, it only takes longer until it is full.
@@ -241,16 +230,8 @@ func (p *pair) carry(d direction, to net.Conn, b []byte) bool {
 		p.end(fin)
 		return false
 	}
-	p.link.change(func() { p.link.carried[d] += int64(len(b)) })
 	if broken {
 		p.end(p.fault.how)
 	}
 	return !broken
-}
-
-// host is the host and port of an address with a scheme.
-func host(address string) string {
-	_, rest, _ := strings.Cut(address, "://")
-	h, _, _ := strings.Cut(rest, "/")
-	return h
 }

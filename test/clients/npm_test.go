@@ -13,7 +13,7 @@ import (
 const leastNode = 20
 
 // install is the one line that gives who has none of it what is missing.
-const install = "apt-get install -y nodejs npm curl && npm ci --prefix test/clients"
+const install = "sudo apt-get install -y nodejs npm curl && npm ci --prefix test/clients"
 
 // requireTools fails a test that needs programs which are not there. It does not
 // skip: a run without the npm clients would say nothing about them.
@@ -53,8 +53,21 @@ func TestNPM(t *testing.T) {
 		return
 	}
 	for line := range strings.Lines(string(out)) {
-		if strings.HasPrefix(line, "# ") || strings.HasPrefix(line, "ℹ ") {
+		if strings.HasPrefix(line, "# pass ") {
 			t.Log(strings.TrimSpace(line))
 		}
+	}
+}
+
+// What is installed comes from wherever npm is told to get it, and is what the
+// lock says byte for byte.
+func TestTheLockNamesNoRegistry(t *testing.T) {
+	lock, err := os.ReadFile("package-lock.json")
+	must(t, err)
+	if strings.Contains(string(lock), `"resolved"`) {
+		t.Error("package-lock.json says where packages were downloaded from; .npmrc keeps that out of it")
+	}
+	if packages := strings.Count(string(lock), `"node_modules/`); strings.Count(string(lock), `"integrity"`) != packages {
+		t.Errorf("not each of the %d packages in package-lock.json has its hash", packages)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -360,13 +359,4 @@ func (l *logFile) tail() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.last.String()
-}
-
-// dialable reports whether anybody listens at an address.
-func dialable(address string) bool {
-	c, err := net.Dial("tcp", address)
-	if err != nil {
-		return false
-	}
-	return c.Close() == nil
 }

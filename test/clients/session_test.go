@@ -286,6 +286,7 @@ func TestAShutdownSendsClientsToTheNextStart(t *testing.T) {
 	for _, phone := range phones {
 		phone.connected(2)
 		phone.reaches(logOf(id), last)
+		phone.alwaysRecovered(logOf(id))
 	}
 }
 

@@ -74,6 +74,9 @@ func note(tx *entity.Tx, req *pb.ConnectDeviceRequest) bool {
 	}
 	if old, known := devices.Get(tx, key); known {
 		row.AddedAt = old.AddedAt
+		if req.Model == "" && req.Os == "" && req.Sdk == "" && req.App == "" { // The HTTP door knows nothing of it.
+			row.Model, row.Os, row.Sdk, row.App = old.Model, old.Os, old.Sdk, old.App
+		}
 		if !proto.Equal(row, old) {
 			devices.Put(tx, key, row)
 		}

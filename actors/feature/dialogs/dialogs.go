@@ -3,8 +3,6 @@
 package dialogs
 
 import (
-	"strconv"
-
 	"kith/actors/entity"
 	"kith/actors/pb"
 	"kith/actors/user"
@@ -26,19 +24,15 @@ func list(v *entity.View, req *pb.ListDialogsRequest) (*pb.ListDialogsResponse, 
 	if err := user.RequireSelf(v); err != nil {
 		return nil, err
 	}
-	from, err := parseCursor(req.Cursor)
+	from, limit, err := entity.Paging(v, req.Cursor, req.Limit)
 	if err != nil {
 		return nil, err
-	}
-	limit := min(int(req.Limit), v.Policy().PageItems)
-	if req.Limit == 0 {
-		limit = v.Policy().PageItems
 	}
 	resp := &pb.ListDialogsResponse{}
 	last := uint64(0)
 	for key, d := range dialogs.ScanFrom(v, nil, from) {
 		if limit == 0 {
-			resp.Cursor = cursor(last)
+			resp.Cursor = entity.Cursor(last)
 			break
 		}
 		limit--
@@ -48,20 +42,6 @@ func list(v *entity.View, req *pb.ListDialogsRequest) (*pb.ListDialogsResponse, 
 		}
 	}
 	return resp, nil
-}
-
-// A cursor is the last conversation of a page.
-func cursor(last uint64) string { return strconv.FormatUint(last, 36) }
-
-func parseCursor(s string) (entity.Key, error) {
-	if s == "" {
-		return nil, nil
-	}
-	last, err := strconv.ParseUint(s, 36, entity.NumberBits)
-	if err != nil || cursor(last) != s {
-		return nil, entity.Errorf(entity.Invalid, "the cursor is not one that this list gave")
-	}
-	return entity.Key{}.U64(last), nil
 }
 
 func joined(tx *entity.Tx, req *pb.DialogJoinedRequest) (*pb.DialogJoinedResponse, error) {

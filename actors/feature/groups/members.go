@@ -1,8 +1,6 @@
 package groups
 
 import (
-	"strconv"
-
 	"kith/actors/conversation"
 	"kith/actors/entity"
 	"kith/actors/pb"
@@ -14,19 +12,15 @@ func members(v *entity.View, req *pb.GroupMembersRequest) (*pb.GroupMembersRespo
 	if _, _, err := require(v); err != nil {
 		return nil, err
 	}
-	from, err := parseCursor(req.Cursor)
+	from, limit, err := entity.Paging(v, req.Cursor, req.Limit)
 	if err != nil {
 		return nil, err
-	}
-	limit := min(int(req.Limit), v.Policy().PageItems)
-	if req.Limit == 0 {
-		limit = v.Policy().PageItems
 	}
 	resp := &pb.GroupMembersResponse{}
 	last := uint64(0)
 	for key := range conversation.Present.ScanFrom(v, nil, from) {
 		if len(resp.Members) == limit {
-			resp.Cursor = cursor(last)
+			resp.Cursor = entity.Cursor(last)
 			break
 		}
 		last, _ = key.TakeU64()
@@ -34,20 +28,6 @@ func members(v *entity.View, req *pb.GroupMembersRequest) (*pb.GroupMembersRespo
 		resp.Members = append(resp.Members, &pb.GroupMember{UserId: m.GetUserId(), Role: m.GetRole(), JoinedAt: m.GetJoinedAt()})
 	}
 	return resp, nil
-}
-
-// A cursor is the user number of a page's last member.
-func cursor(last uint64) string { return strconv.FormatUint(last, 36) }
-
-func parseCursor(s string) (entity.Key, error) {
-	if s == "" {
-		return nil, nil
-	}
-	last, err := strconv.ParseUint(s, 36, entity.NumberBits)
-	if err != nil || cursor(last) != s {
-		return nil, entity.Errorf(entity.Invalid, "the cursor is not one that this list gave")
-	}
-	return entity.Key{}.U64(last), nil
 }
 
 // setRole is the owner's. Handing the group over makes him an admin.

@@ -40,7 +40,7 @@ func edit(tx *entity.Tx, req *pb.EditRequest) (*pb.EditResponse, error) {
 	if err := requireSender(tx); err != nil {
 		return nil, err
 	}
-	message, sent, err := find(tx, req.Seq)
+	message, sent, err := conversation.Message(tx, req.Seq)
 	switch {
 	case err != nil:
 		return nil, err
@@ -72,7 +72,7 @@ func revoke(tx *entity.Tx, req *pb.RevokeRequest) (*pb.RevokeResponse, error) {
 	if err != nil {
 		return nil, err
 	}
-	message, sent, err := find(tx, req.Seq)
+	message, sent, err := conversation.Message(tx, req.Seq)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +122,7 @@ func deleteForMe(tx *entity.Tx, req *pb.DeleteRequest) (*pb.DeleteResponse, erro
 	readable := entity.Reach{Intervals: reader.Readable}
 	deleted := &pb.DialogHidRequest{ConversationId: req.ConversationId}
 	for _, seq := range req.Seqs {
-		if _, _, err := findWithin(tx, seq, readable); err != nil {
+		if _, _, err := conversation.MessageWithin(tx, seq, readable); err != nil {
 			return nil, err
 		}
 		hidden, gone := conversation.Hide(tx, reader, seq)
@@ -146,22 +146,6 @@ func requireSender(tx *entity.Tx) error {
 		return err
 	}
 	return conversation.RequireRole(member, conversation.Of(tx).Permissions.GetSend(), "send messages here")
-}
-
-// find returns a message that the caller may see.
-func find(tx *entity.Tx, seq uint64) (*entity.Event, *pb.MessageSent, error) {
-	return findWithin(tx, seq, tx.Reach(tx.Caller()))
-}
-
-func findWithin(tx *entity.Tx, seq uint64, reach entity.Reach) (*entity.Event, *pb.MessageSent, error) {
-	if reach.Allows(seq) {
-		if e := tx.Event(seq); e != nil {
-			if sent, ok := e.Body.(*pb.MessageSent); ok {
-				return e, sent, nil
-			}
-		}
-	}
-	return nil, nil, entity.Errorf(entity.NotFound, "there is no message %d", seq)
 }
 
 // within refuses what comes too late after a message was sent. The sentence
