@@ -33,6 +33,10 @@ func Enter(tx *entity.Tx, said entity.Message, role pb.Role, users ...string) (u
 	return seq, nil
 }
 
+// maxIntervals is how often somebody can come back to a conversation that hides
+// what was said while he was away: his row has an interval for each time.
+const maxIntervals = 256
+
 // seat writes the rows of one new or returning member, who reads from a seq on.
 func seat(tx *entity.Tx, info *pb.Conversation, user string, role pb.Role, from uint64) error {
 	key := memberKey(tx, user)
@@ -46,6 +50,9 @@ func seat(tx *entity.Tx, info *pb.Conversation, user string, role pb.Role, from 
 		Numbers.Put(tx, entity.Key{}.U32(m.Number), &pb.MemberNumber{UserId: user, UserNumber: number})
 	case m.UserId != user:
 		return entity.Errorf(entity.Conflict, "%s cannot be in this conversation: somebody else has his number", user)
+	}
+	if len(m.Readable) >= maxIntervals {
+		return entity.Errorf(entity.Exhausted, "%s has come and gone here too often", user)
 	}
 	m.Role, m.JoinedAt = role, tx.Now().UnixMilli()
 	m.Readable = open(m.Readable, from)

@@ -287,7 +287,7 @@ func TestATableOrAnEventWithAMapStartsNoServer(t *testing.T) {
 		declare(f, "Row", pb.E_Table, &pb.Table{Number: 1, Whose: "w", Purpose: "p", Retention: "r", Export: "e", Erase: pb.Erase_KEEP}, inner)
 		declare(f, "Fact", pb.E_Event, &pb.EventType{Number: 1, Class: pb.Class_CHANGE}, inner)
 	})
-	for what, got := range map[string]string{"planted.Row": tables, "planted.Fact": events} {
+	for what, got := range map[string]string{"Row": tables, "Fact": events} {
 		if !strings.Contains(got, what+" has a map") {
 			t.Errorf("%s: %q", what, got)
 		}

@@ -115,7 +115,7 @@ type Policy struct {
 	// 256 KiB, the largest page: with 1 MiB, 10,000 slow readers would hold
 	// 10 GB.
 	OutQueueBytes int `koanf:"out_queue_bytes"`
-	// RequestsPerMinute and RequestBurst bound a session's requests by a token
+	// RequestsPerMinute and RequestBurst bound a user's requests by a token
 	// bucket; 0 per minute: no bound. 1,200 with a burst of 120: 20 per second
 	// are more than a person makes, and the burst is a client that starts and asks
 	// for everything it shows.

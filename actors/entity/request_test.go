@@ -223,6 +223,28 @@ func TestAHeldClockForgetsNoRequest(t *testing.T) {
 	}
 }
 
+// A jump is noticed when a Step has already believed the clock.
+func TestAClockThatIsHeldLaterForgetsNoRequestEither(t *testing.T) {
+	w := newWorld(t)
+	wantNew(t, "before", w.request(ann, "r", Add("a"), Say("x")))
+	w.restart()
+	w.turn.Now = w.turn.Now.AddDate(0, 0, 3)
+	wantCode(t, w.request(ann, "other", Refuse(uint32(entity.Denied))).Err, entity.Denied)
+	w.turn.Hold = true
+	wantRepeat(t, "when it is held", w.request(ann, "r", Add("a"), Say("x")), 1, 1)
+}
+
+func TestAPendingRequestIsForgottenAfterTheWindowToo(t *testing.T) {
+	w := newWorld(t)
+	w.held = true
+	wantNew(t, "first", w.request(ann, "r", Add("a")))
+	w.turn.Now = w.turn.Now.AddDate(0, 0, 3)
+	wantNew(t, "after the window", w.request(ann, "r", Add("a")))
+	wantRepeat(t, "again", w.request(ann, "r", Add("a")), 2)
+	w.settle()
+	wantRepeat(t, "once it is durable", w.request(ann, "r", Add("a")), 2)
+}
+
 // Who sends very much in a window is looked up instead of loaded: memory and
 // the first Step after a reload stay bounded.
 func TestWhoSendsVeryMuchIsStillKnown(t *testing.T) {

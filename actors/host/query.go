@@ -90,7 +90,7 @@ func (c *Core) Replay(viewer entity.Caller, ref entity.Ref, after uint64, limit 
 func (c *Core) noteRead(ref entity.Ref, fault error) {
 	if fault != nil {
 		c.metrics.unreadable.Inc()
-		c.Log.Error("a log could not be read", "ref", ref.String(), "error", fault)
+		c.Log.Error("a log could not be read", "kind", ref.Kind.String(), "error", fault)
 	}
 }
 

@@ -68,7 +68,7 @@ func RunScripts(t *testing.T, glob string, features ...entity.Feature) {
 			s := NewServer(reg)
 			t.Cleanup(func() {
 				if t.Failed() {
-					t.Log("to accept what the server says now: go test ./actors/feature -run TestScripts -rewrite; then read it")
+					t.Log("if what the server says now is right, accept it: go test ./actors/feature -run TestScripts -rewrite")
 				}
 			})
 			datadriven.RunTest(t, file, func(t *testing.T, d *datadriven.TestData) string {
