@@ -35,7 +35,7 @@ type Config struct {
 	MemTableBytes int64
 
 	// MaxOpenFiles bounds the table files that are open at a time; it comes off
-	// what is left for sockets. Default 1000.
+	// what is left for sockets. Default DefaultMaxOpenFiles.
 	MaxOpenFiles int
 
 	// MinFreeBytes is the free space of the disk below which Low says true.
@@ -64,11 +64,14 @@ type Config struct {
 	Fatal func(error)
 }
 
+// DefaultMaxOpenFiles is for those who count the descriptors of a process. 1,000
+// table files hold some tens of gigabytes.
+const DefaultMaxOpenFiles = 1000
+
 // Defaults of Config.
 const (
 	defaultCacheBytes    = 128 << 20
 	defaultMemTableBytes = 64 << 20
-	defaultMaxOpenFiles  = 1000
 	defaultMinFreeBytes  = 512 << 20
 	defaultOpenTimeout   = 30 * time.Second
 	defaultCommitTimeout = 30 * time.Second
@@ -77,7 +80,7 @@ const (
 func (c *Config) setDefaults() {
 	setDefault(&c.CacheBytes, defaultCacheBytes)
 	setDefault(&c.MemTableBytes, defaultMemTableBytes)
-	setDefault(&c.MaxOpenFiles, defaultMaxOpenFiles)
+	setDefault(&c.MaxOpenFiles, DefaultMaxOpenFiles)
 	setDefault(&c.MinFreeBytes, defaultMinFreeBytes)
 	setDefault(&c.OpenTimeout, defaultOpenTimeout)
 	setDefault(&c.CommitTimeout, defaultCommitTimeout)
@@ -119,7 +122,7 @@ const (
 // not separated from keys: for small rows that triples the cost of a read.
 func (d *DB) pebbleOptions(fresh bool) *pebble.Options {
 	o := &pebble.Options{
-		FS:   d.cfg.FS,
+		FS:   freshLogs{d.cfg.disk()},
 		Lock: d.lock,
 
 		// Pebble takes the memory of its memtables out of the cache's. With the
@@ -141,6 +144,9 @@ func (d *DB) pebbleOptions(fresh bool) *pebble.Options {
 
 		EventListener: d.listener(),
 		Logger:        pebbleLog{d},
+	}
+	if d.cfg.FS == nil {
+		o.WithFSDefaults() // watches for slow operations
 	}
 	if fresh {
 		o.FormatMajorVersion = pebble.FormatNewest

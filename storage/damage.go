@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2/record"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -17,10 +18,10 @@ import (
 // the place where a power cut tore the last write, drops what comes after it,
 // and removes the tables that the rest of the manifest named: one bad byte can
 // empty a store without an error. But both files are written by one writer that
-// syncs each record before it writes the next. So a whole record that begins
-// after a bad one proves damage, and checkRecords looks for it before Pebble
-// can open anything. Damage to the very last record cannot be told from a torn
-// write and passes.
+// syncs each record before it writes the next. So a record that begins after a
+// bad one proves damage, and checkRecords looks for it before Pebble can open
+// anything. Damage to the very last record cannot be told from a torn write and
+// passes.
 func checkRecords(disk vfs.FS, dir string) error {
 	name, err := atomicfs.ReadMarker(disk, dir, "manifest")
 	if err != nil {
@@ -61,7 +62,7 @@ func checkManifest(disk vfs.FS, path string) error {
 		case errors.Is(err, io.EOF):
 			err = nil
 		default:
-			err = lookBehind(f, path, bad, plainChunks)
+			err = lookBehind(f, path, bad)
 		}
 		return errors.Join(err, f.Close())
 	}
@@ -70,88 +71,156 @@ func checkManifest(disk vfs.FS, path string) error {
 func checkLog(log wal.LogicalLog) error {
 	records := log.OpenForRead()
 	for {
-		_, at, err := records.NextRecord()
+		_, end, err := records.NextRecord()
 		if err == nil {
 			continue
 		}
 		if err := records.Close(); err != nil {
 			return err
 		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
 		disk, path := log.SegmentLocation(0)
 		f, err := disk.Open(path)
 		if err != nil {
 			return err
 		}
-		return errors.Join(lookBehind(f, path, at.Physical, logChunks(uint32(log.Num))), f.Close())
+		return errors.Join(followLog(f, path, end.Physical, uint32(log.Num)), f.Close())
 	}
 }
 
 // Pebble's record format, which is LevelDB's with two later headers: blocks of
 // 32 KiB with chunks of crc(4) length(2) kind(1) and, in logs, log(4) and,
-// since 2025, offset(8). Kinds 1, 5 and 9 are whole records, 2, 6 and 10 begin
-// one.
+// since 2025, offset(8). Kinds 1, 5 and 9 are whole records; 2, 6 and 10 begin
+// one, 3, 7 and 11 go on with it, 4, 8 and 12 end it.
 const (
 	recordBlock   = 32 << 10
 	chunkHeader   = 7
 	chunkLogBytes = 4
 	chunkOffBytes = 8
+	logHeader     = chunkHeader + chunkLogBytes // the least of a chunk in a log
+	sector        = 512                         // what a disk writes whole or not at all; many write more
 )
 
-// A chunkKind gives the header length of a chunk that begins a record, 0 for
-// other bytes.
-type chunkKind func(b []byte) int
-
-func plainChunks(b []byte) int {
-	if kind := b[6]; kind == 1 || kind == 2 {
-		return chunkHeader
-	}
-	return 0
-}
-
-// logChunks knows the chunks of one log; a recycled file has those of others.
-func logChunks(log uint32) chunkKind {
-	return func(b []byte) int {
-		if len(b) < chunkHeader+chunkLogBytes || binary.LittleEndian.Uint32(b[chunkHeader:]) != log {
-			return 0
-		}
-		switch b[6] {
-		case 5, 6:
-			return chunkHeader + chunkLogBytes
-		case 9, 10:
-			return chunkHeader + chunkLogBytes + chunkOffBytes
-		default:
-			return 0
-		}
-	}
-}
-
-// lookBehind is ErrDamaged if a whole chunk begins a record after the bad one.
-func lookBehind(f vfs.File, path string, bad int64, header chunkKind) error {
-	info, err := f.Stat()
+// followLog is ErrDamaged if what a log has from the end of its good records on
+// is more than one torn write. Messages are in the log as their authors wrote
+// them, so they may hold what looks like chunks: only what stands where Pebble
+// must have put a header counts, at the end itself, behind the chunks that
+// follow from there, and at the start of each later block. A header that
+// reached the disk is Pebble's own, for a log never begins with the bytes of an
+// older one (freshLogs). So whatever is there and does not belong to the one
+// record that may be torn was written after that one was synced.
+//
+// Two kinds of damage still pass for a torn write and hide what comes after it
+// in its block: a length that became so large that it leads past the end of the
+// log, and zeros from the first byte of a header to the end of its sector.
+func followLog(f vfs.File, path string, end int64, log uint32) error {
+	b, start, err := readFrom(f, end)
 	if err != nil {
 		return err
 	}
-	start := bad - bad%recordBlock
-	b := make([]byte, max(0, info.Size()-start))
-	if n, err := f.ReadAt(b, start); err != nil && !(errors.Is(err, io.EOF) && n == len(b)) {
+	first := int(end - start)
+	if left := recordBlock - first; left < logHeader || left < logHeader+chunkOffBytes && !landed(b, first) {
+		first = recordBlock // what is left of the block holds no header
+	}
+	for at, next := first, 0; at+logHeader <= len(b); at = next {
+		next = at - at%recordBlock + recordBlock
+		if !landed(b, at) {
+			continue
+		}
+		c, ok := parseLogChunk(b[at:min(next, len(b))], log)
+		switch {
+		case at == first && c.trailer:
+			return nil // the log was closed
+		case !ok || at+c.size > next || at != first && c.begins || c.sumsUp && c.synced > uint64(end):
+			return fmt.Errorf("%w: %s has a bad record at %d and more behind it at %d", ErrDamaged, path, end, start+int64(at))
+		}
+		if after := at + c.size; next-after >= logHeader+chunkOffBytes {
+			next = after
+		}
+	}
+	return nil
+}
+
+// landed says whether the header at at has reached the disk, as far as a torn
+// write goes: each sector of it does or does not. Before a write all is zero
+// from where it begins.
+func landed(b []byte, at int) bool {
+	for from := at; from < min(at+logHeader, len(b)); from += sector - from%sector {
+		if end := min(from-from%sector+sector, len(b)); !slices.ContainsFunc(b[from:end], func(c byte) bool { return c != 0 }) {
+			return false
+		}
+	}
+	return true
+}
+
+// logChunk is what a chunk's header says.
+type logChunk struct {
+	size    int    // with the header
+	begins  bool   // a record
+	trailer bool   // it is what a log ends with that was closed
+	sumsUp  bool   // its checksum is right
+	synced  uint64 // what of the log was durable before it was written; 0: it does not say
+}
+
+// parseLogChunk reads a header of one log; not ok: it is none.
+func parseLogChunk(b []byte, log uint32) (c logChunk, ok bool) {
+	sum, length, kind := binary.LittleEndian.Uint32(b), int(binary.LittleEndian.Uint16(b[4:])), b[6]
+	number := binary.LittleEndian.Uint32(b[chunkHeader:])
+	if kind == 5 && number == log+1 && length == 0 && sum == 0 {
+		return logChunk{trailer: true}, false
+	}
+	if kind < 5 || kind > 12 || number != log {
+		return c, false
+	}
+	c.size = logHeader + length
+	if kind >= 9 {
+		c.size += chunkOffBytes
+	}
+	c.begins = kind == 5 || kind == 6 || kind == 9 || kind == 10
+	c.sumsUp = c.size <= len(b) && sum == chunkSum(b[6:c.size])
+	if kind >= 9 && c.sumsUp {
+		c.synced = binary.LittleEndian.Uint64(b[logHeader:])
+	}
+	return c, true
+}
+
+// lookBehind is ErrDamaged if a whole chunk begins a record after the bad one,
+// anywhere in a manifest: the bytes of its records are Pebble's own but for the
+// first and last key of each table, and the text in keys has no control
+// characters and no NUL, so nobody can forge the kind of a chunk in it.
+func lookBehind(f vfs.File, path string, bad int64) error {
+	b, start, err := readFrom(f, bad)
+	if err != nil {
 		return err
 	}
 	for at := int(bad-start) + 1; at+chunkHeader <= len(b); at++ {
 		block := b[at:min(len(b), at-at%recordBlock+recordBlock)]
-		if len(block) < chunkHeader {
+		if len(block) < chunkHeader || block[6] != 1 && block[6] != 2 {
 			continue
 		}
-		n := header(block)
-		end := n + int(binary.LittleEndian.Uint16(block[4:]))
-		if n == 0 || end > len(block) {
-			continue
-		}
-		if sum := crc32.Checksum(block[6:end], castagnoli); binary.LittleEndian.Uint32(block) == (sum>>15|sum<<17)+0xa282ead8 {
+		end := chunkHeader + int(binary.LittleEndian.Uint16(block[4:]))
+		if end <= len(block) && binary.LittleEndian.Uint32(block) == chunkSum(block[6:end]) {
 			return fmt.Errorf("%w: %s has a bad record at %d and a good one at %d", ErrDamaged, path, bad, start+int64(at))
 		}
 	}
 	return nil
+}
+
+// readFrom reads a file from the start of the block that at is in.
+func readFrom(f vfs.File, at int64) (b []byte, start int64, err error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	start = at - at%recordBlock
+	b = make([]byte, max(0, info.Size()-start))
+	if n, err := f.ReadAt(b, start); err != nil && !(errors.Is(err, io.EOF) && n == len(b)) {
+		return nil, 0, err
+	}
+	return b, start, nil
+}
+
+// chunkSum is the checksum of a chunk from its kind on, masked as LevelDB's are.
+func chunkSum(b []byte) uint32 {
+	sum := crc32.Checksum(b, castagnoli)
+	return (sum>>15 | sum<<17) + 0xa282ead8
 }

@@ -261,7 +261,7 @@ func (m *Memory) keep(tx *Tx, extra []Write) []Write {
 		return nil
 	}
 	m.version++
-	writes := make([]Write, 0, n+1)
+	writes := make([]Write, 0, n)
 	if m.head.Seq == 0 && tx.head.Seq > 0 {
 		writes = append(writes, m.originRow())
 	}

@@ -218,6 +218,15 @@ func TestStopAnswersEveryAcceptedCallAndRefusesLaterOnes(t *testing.T) {
 				t.Errorf("after Stop: %v", r.Err)
 			}
 		})
+		asked := false
+		c.Replay(c.caller("ann"), entity.Conversation(c.caller("ann").Tenant, 1), 0, 1, func(p entity.Page) {
+			if asked = true; p.Err == nil || p.Err.Code != entity.Overloaded {
+				t.Errorf("a page after Stop: %v", p.Err)
+			}
+		})
+		if !asked {
+			t.Error("a page that was asked for after Stop never comes")
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	gotoml "github.com/pelletier/go-toml/v2"
 
 	"kith/actors/entity"
+	"kith/gateway/httpapi"
 )
 
 const (
@@ -51,9 +52,22 @@ type Config struct {
 	// "https://app.example.org", or "*" for all. A client that is no browser names
 	// none and is not concerned. Default: pages of this machine only.
 	Origins []string `koanf:"origins"`
-	// MaxConnections bounds the open client connections. Default 10,000. It must
-	// stay below the file descriptors that the system grants (RLIMIT_NOFILE).
+	// MaxConnections bounds the open WebSockets. Default 10,000. The file
+	// descriptors that the system grants (RLIMIT_NOFILE) must suffice for them,
+	// http.max_conns, the store and the internal listener; otherwise the server does
+	// not start.
 	MaxConnections int `koanf:"max_connections"`
+	// MaxConnectionsPerAddress bounds the WebSockets of one address: an IPv4 address,
+	// or an IPv6 network of 64 bits. Default 200: an office behind one address.
+	// Loopback has no such bound. Behind a proxy on another machine all come from one
+	// address: set it to max_connections there.
+	MaxConnectionsPerAddress int `koanf:"max_connections_per_address"`
+	// MaxUnauthenticated bounds the WebSockets that have not shown a valid token yet.
+	// Default 3,000: each has tenants.*.policy.auth_timeout to do so, the longest of
+	// all tenants.
+	MaxUnauthenticated int `koanf:"max_unauthenticated"`
+	// HTTP has the limits of the HTTP door.
+	HTTP httpapi.Config `koanf:"http"`
 	// Log says what is logged, to standard error.
 	Log Log `koanf:"log"`
 	// ShutdownTimeout is how long clients get to leave when the server is told to
@@ -146,7 +160,11 @@ func Default() Config {
 		Storage: Storage{CacheBytes: 256 << 20, MemTableBytes: 64 << 20, MinFreeBytes: 1 << 30},
 		Tenants: map[string]Tenant{demoTenant: {Profile: demoProfile, Policy: policy}},
 
-		MaxConnections:  10_000,
+		MaxConnections:           10_000,
+		MaxConnectionsPerAddress: 200,
+		MaxUnauthenticated:       3000,
+
+		HTTP:            httpapi.DefaultConfig(),
 		Log:             Log{Level: slog.LevelInfo, Format: "text"},
 		ShutdownTimeout: 10 * time.Second,
 	}

@@ -39,6 +39,16 @@ func (k *checker) number(key string, value, low, high int64) {
 	}
 }
 
+// lines refuses with each line of an error, if there is one.
+func (k *checker) lines(before string, err error) {
+	if err == nil {
+		return
+	}
+	for line := range strings.Lines(err.Error()) {
+		k.refuse("%s%s", before, strings.TrimSpace(line))
+	}
+}
+
 // Validate returns a line for everything in c that cannot work or is not safe.
 func (c Config) Validate() error {
 	var k checker
@@ -51,6 +61,9 @@ func (c Config) Validate() error {
 	k.number("storage.mem_table_bytes", c.Storage.MemTableBytes, 1<<20, 2<<30)
 	k.number("storage.min_free_bytes", c.Storage.MinFreeBytes, 0, 1<<40)
 	k.number("max_connections", int64(c.MaxConnections), 1, 1_000_000)
+	k.number("max_connections_per_address", int64(c.MaxConnectionsPerAddress), 1, 1_000_000)
+	k.number("max_unauthenticated", int64(c.MaxUnauthenticated), 1, 1_000_000)
+	k.lines("http.", c.HTTP.Validate())
 	for _, origin := range c.Origins {
 		if !validOrigin(origin) {
 			k.refuse("origins has %q; an origin is \"*\" or scheme://host, with a port if it is not the scheme's, and no path", origin)
@@ -100,11 +113,7 @@ func (c Config) checkTenants(k *checker) {
 		if len(t.Audience) > maxAudienceBytes {
 			k.refuse("%s.audience has %d bytes; at most %d are accepted", key, len(t.Audience), maxAudienceBytes)
 		}
-		if err := t.Policy.Validate(); err != nil {
-			for line := range strings.Lines(err.Error()) {
-				k.refuse("%s.policy: %s", key, strings.TrimSpace(line))
-			}
-		}
+		k.lines(key+".policy: ", t.Policy.Validate())
 		if public := c.publicDoor(); public != "" && !t.Keys.any() {
 			k.refuse("%s is an address that others can reach, and tenant %s has no keys of its own: name the files of those that sign its tokens "+
 				"in %s.keys, or listen on 127.0.0.1", public, name, key)

@@ -12,6 +12,7 @@ import (
 
 	"kith/actors/entity"
 	"kith/gateway/auth"
+	"kith/gateway/httpapi"
 )
 
 func must(t testing.TB, err error) {
@@ -48,6 +49,8 @@ const full = `
 data_dir = "/var/lib/kith"
 origins = ["https://app.example.org", "http://localhost:3000"]
 max_connections = 500
+max_connections_per_address = 50
+max_unauthenticated = 100
 shutdown_timeout = "20s"
 
 [listen]
@@ -59,6 +62,11 @@ internal = ":9002"
 cache_bytes = "1GiB"
 mem_table_bytes = 33554432
 min_free_bytes = 0
+
+[http]
+max_conns = 300
+max_body_bytes = "64KiB"
+call_timeout = "5s"
 
 [log]
 level = "debug"
@@ -100,9 +108,14 @@ func TestAFileSetsEachKind(t *testing.T) {
 		},
 		Origins:         []string{"https://app.example.org", "http://localhost:3000"},
 		MaxConnections:  500,
+		HTTP:            httpapi.DefaultConfig(),
 		Log:             Log{slog.LevelDebug, "json"},
 		ShutdownTimeout: 20 * time.Second,
+
+		MaxConnectionsPerAddress: 50,
+		MaxUnauthenticated:       100,
 	}
+	want.HTTP.MaxConns, want.HTTP.MaxBodyBytes, want.HTTP.CallTimeout = 300, 64<<10, 5*time.Second
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("config = %+v\nwant %+v", c, want)
 	}
@@ -163,6 +176,11 @@ func TestMistakesAreNamedWithWhatIsAllowed(t *testing.T) {
 		{`max_connections = 1.5`, "max_connections is 1.5; it must be a whole number"},
 		{`max_connections = "many"`, `max_connections is "many"; it must be a whole number`},
 		{`max_connections = 0`, "max_connections is 0; it must be from 1 to 1000000"},
+		{`max_connections_per_address = 0`, "max_connections_per_address is 0; it must be from 1 to 1000000"},
+		{`max_unauthenticated = 0`, "max_unauthenticated is 0; it must be from 1 to 1000000"},
+		{`http.max_conns = 0`, "http.max_conns is 0; it must be from 1 to 1048576"},
+		{`http.call_timeout = "1h"`, "http.call_timeout is 1h0m0s; it must be more than 0 and at most 10m0s"},
+		{`http.origins = "*"`, "http.origins is not a setting"},
 		{`max_connections = true`, "max_connections is true; it must be a whole number"},
 		{`max_connections = "1KiB"`, "it must be a whole number"},
 		{`shutdown_timeout = 10`, "shutdown_timeout is 10; it must be a duration as 30s, 5m, 24h or 30d"},

@@ -18,6 +18,7 @@ import (
 	"kith/actors/host"
 	"kith/gateway/auth"
 	"kith/gateway/httpapi"
+	"kith/gateway/limit"
 	"kith/gateway/session"
 	"kith/gateway/socket"
 	"kith/storage"
@@ -37,6 +38,7 @@ type node struct {
 	draining  chan struct{} // closed when the node is told to stop
 	failed    chan error    // what ends the node against its will
 	metrics   *prometheus.Registry
+	requests  *limit.Requests // of each user, at both doors
 }
 
 // newNode opens the store and wires the parts. Nothing listens yet.
@@ -60,19 +62,22 @@ func newNode(config Config, log *slog.Logger, acceptClock bool) (n *node, err er
 	if err != nil {
 		return nil, err
 	}
+	db := n.db // There is no n to return with an error.
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, n.db.Close())
+			err = errors.Join(err, db.Close())
 		}
 	}()
 	policies := map[string]*entity.Policy{}
 	for name, t := range config.Tenants {
 		policies[name] = &t.Policy
 	}
+	n.requests = limit.NewRequests()
 	// The host publishes to the hub as soon as it runs, which is before there is
 	// anybody to hear it: what was told before the last end goes on at once.
 	hub, err := session.NewHub(session.Config{
 		Registry: registry, TokenExpired: auth.ErrExpired, Version: version, Log: n.log, Metrics: n.metrics,
+		Requests: n.requests, AuthTimeout: config.authTimeout(),
 	})
 	if err != nil {
 		return nil, err
@@ -100,18 +105,22 @@ func (n *node) wire(registry *entity.Registry, hub *session.Hub) error {
 	if err != nil {
 		return err
 	}
-	hub.Serve(n.host, verifier)
+	// A client comes back with the token that it had, at either door.
+	tokens := auth.NewCache(verifier, auth.CacheTokens)
+	hub.Serve(n.host, tokens)
 	n.socket, err = socket.New(socket.Config{
 		Hub: hub, Listen: []string{n.config.Listen.WS}, Origins: n.config.Origins,
-		MaxConnections: n.config.MaxConnections, Log: n.log, Metrics: n.metrics,
+		MaxConnections: n.config.MaxConnections, FileReserve: n.config.otherFiles(),
+		MaxPerAddress: n.config.MaxConnectionsPerAddress, MaxStrangers: n.config.MaxUnauthenticated,
+		Log: n.log, Metrics: n.metrics,
 	})
 	if err != nil {
 		return fmt.Errorf("the WebSocket door: %w", err)
 	}
-	limits := httpapi.DefaultConfig()
+	limits := n.config.HTTP
 	limits.Origins = n.config.Origins
 	n.door, err = httpapi.New(limits, httpapi.Deps{
-		Registry: registry, Submitter: n.host, Tokens: auth.NewCache(verifier, auth.CacheTokens),
+		Registry: registry, Submitter: n.host, Tokens: tokens, Requests: n.requests,
 		Policy: n.host.Policy, Now: time.Now, Metrics: n.metrics, Log: n.log,
 	})
 	if err != nil {
@@ -198,15 +207,42 @@ func (n *node) serve(what string, run func() error) {
 	}()
 }
 
-// stop ends the node: clients are told to reconnect, accepted calls are
-// released, and the store is closed.
+// keptForEnd is how much of the time for stopping the doors leave to the host,
+// which releases what it has accepted. 2 s: a few of its longest commits.
+const keptForEnd = 2 * time.Second
+
+// stop ends the node: clients are told to reconnect, at both doors at once,
+// accepted calls are released, and the store is closed.
 func (n *node) stop(ctx context.Context) error {
 	close(n.draining)
+	doors, cancel := context.WithTimeout(ctx, n.config.ShutdownTimeout-min(keptForEnd, n.config.ShutdownTimeout/2))
+	defer cancel()
+	sockets := make(chan error, 1)
+	go func() { sockets <- n.socket.Drain(doors) }()
 	return errors.Join(
-		n.socket.Drain(ctx),
-		n.door.Shutdown(ctx),
+		n.door.Shutdown(doors),
+		<-sockets,
 		n.host.Stop(ctx),
 		n.internal.Shutdown(ctx),
 		n.db.Close(),
 	)
+}
+
+// spareFiles is how many descriptors there are beside those that are counted: the
+// store's logs and the files that it is writing, listeners, and what Go needs.
+const spareFiles = 500
+
+// otherFiles is how many descriptors everything but the WebSockets may need, each
+// at its own limit. Whoever has them all cuts nobody's connection by it.
+func (c Config) otherFiles() int {
+	return c.HTTP.MaxConns + httpapi.InternalConns + storage.DefaultMaxOpenFiles + spareFiles
+}
+
+// authTimeout is how long a connection may take to show a token: which tenant it
+// belongs to, and so which policy, is not known until then.
+func (c Config) authTimeout() (longest time.Duration) {
+	for _, t := range c.Tenants {
+		longest = max(longest, t.Policy.AuthTimeout)
+	}
+	return longest
 }

@@ -38,6 +38,7 @@ func (c *ServeCmd) Run() error {
 	if err != nil {
 		return err
 	}
+	tuneMemory(os.Getenv, os.DirFS("/"))
 	log := newLog(config.Log)
 	n, err := newNode(config, log, c.AcceptClock)
 	if err != nil {

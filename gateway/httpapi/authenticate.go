@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"kith/actors/entity"
+	"kith/gateway/limit"
 )
 
 // A Verifier finds out whom a token speaks for. *auth.Cache is one.
@@ -46,7 +47,7 @@ const maxKnown = 1 << 15
 
 // device names a device for the table of the known.
 type device struct {
-	user
+	user limit.User
 	name string
 }
 
@@ -58,15 +59,15 @@ const connectName = "Devices.Connect"
 // door as at the other. If he is refused, so is his call.
 func (d *Door) introduced(next step) step {
 	return func(x *exchange) *problem {
-		key := device{user{x.caller.Tenant, x.caller.Number}, x.caller.Device}
-		if d.known.get(key) {
+		key := device{limit.UserOf(x.caller), x.caller.Device}
+		if d.known.Get(key) {
 			return next(x)
 		}
 		c := &entity.Call{Method: d.connect, To: x.caller.Ref(), Caller: x.caller, Req: d.connect.New()}
 		if _, p := d.await(c); p != nil {
 			return p
 		}
-		d.known.put(key, true)
+		d.known.Put(key, true)
 		return next(x)
 	}
 }

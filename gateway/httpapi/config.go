@@ -42,8 +42,9 @@ type Config struct {
 
 	// Origins are the web origins whose pages may call ("https://app.example.com");
 	// "*" is all. None by default. Tokens are never in cookies, so a page that is
-	// not listed can do no more than a stranger.
-	Origins []string `koanf:"origins"`
+	// not listed can do no more than a stranger. Both doors have the same, so they
+	// are no key of this section.
+	Origins []string `koanf:"-"`
 }
 
 // DefaultConfig returns the values that the fields of Config name.

@@ -13,6 +13,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"kith/actors/entity"
+	"kith/gateway/limit"
 )
 
 // Deps is what the public door stands on. All of it is required.
@@ -21,6 +22,7 @@ type Deps struct {
 	Submitter Submitter
 	Tokens    Verifier                           // behind a cache: it is asked for each request
 	Policy    func(entity.Tenant) *entity.Policy // nil for a tenant that is not served
+	Requests  *limit.Requests                    // shared with the other door
 	Now       func() time.Time                   // for rates
 	Metrics   prometheus.Registerer
 	Log       *slog.Logger
@@ -33,12 +35,12 @@ type Door struct {
 	submitter Submitter
 	tokens    Verifier
 	policy    func(entity.Tenant) *entity.Policy
+	requests  *limit.Requests
 	now       func() time.Time
 	log       *slog.Logger
 
-	connect *entity.Method        // Devices.Connect
-	known   *recent[device, bool] // the devices that Connect was called for
-	limiter *limiter
+	connect *entity.Method              // Devices.Connect
+	known   *limit.Recent[device, bool] // the devices that Connect was called for
 	metrics *metrics
 	routes  map[string]*route // by path
 	nowhere *route            // of requests that no other is for
@@ -54,7 +56,7 @@ func New(cfg Config, deps Deps) (*Door, error) {
 	d := &Door{
 		cfg: cfg, registry: deps.Registry, submitter: deps.Submitter, tokens: deps.Tokens, policy: deps.Policy,
 		now: deps.Now, log: deps.Log, connect: deps.Registry.ByName(connectName),
-		known: newRecent[device, bool](maxKnown), limiter: newLimiter(),
+		requests: deps.Requests, known: limit.NewRecent[device, bool](maxKnown),
 	}
 	if d.connect == nil {
 		return nil, fmt.Errorf("no feature has the method %s, which makes users known", connectName)

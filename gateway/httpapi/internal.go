@@ -19,10 +19,13 @@ import (
 	"github.com/valyala/fasthttp/fasthttpadaptor"
 )
 
+// InternalConns is how many connections the internal server has at most: their
+// descriptors count towards the process's limit.
+const InternalConns = 256
+
 // The limits of the internal server. Its clients are the operator's own, few, and
 // patient: a profile takes 30 s, and nothing is posted.
 const (
-	internalConns        = 256
 	internalReadTimeout  = 5 * time.Second
 	internalIdleTimeout  = 2 * time.Minute
 	internalWriteTimeout = 30 * time.Second
@@ -84,7 +87,7 @@ func NewInternal(deps InternalDeps) (*Internal, error) {
 	s := settings(internalReadTimeout, internalIdleTimeout, internalWriteTimeout)
 	s.Handler = i.serve
 	s.MaxRequestBodySize = internalBodyBytes
-	i.server = newServer(s, limits{internalConns, internalConns}, conns, turnedAway)
+	i.server = newServer(s, limits{InternalConns, InternalConns}, conns, turnedAway)
 	return i, nil
 }
 

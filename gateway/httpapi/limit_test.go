@@ -8,37 +8,8 @@ import (
 	"time"
 
 	"kith/actors/entity"
+	"kith/gateway/limit"
 )
-
-func TestARateIsKept(t *testing.T) {
-	start := time.Unix(1_700_000_000, 0)
-	p := &entity.Policy{RequestsPerMinute: 60, RequestBurst: 3} // One a second.
-	steps := []struct {
-		at   time.Duration
-		user uint64
-		wait time.Duration
-	}{
-		{0, 1, 0}, {0, 1, 0}, {0, 1, 0},
-		{0, 1, time.Second},
-		{0, 2, 0}, // Another has a bucket of his own.
-		{400 * time.Millisecond, 1, 600 * time.Millisecond},
-		{time.Second, 1, 0},
-		{time.Second, 1, time.Second},
-		{time.Hour, 1, 0}, {time.Hour, 1, 0}, {time.Hour, 1, 0}, // Never more than the burst.
-		{time.Hour, 1, time.Second},
-	}
-	l := newLimiter()
-	for i, s := range steps {
-		if got := l.take(user{1, s.user}, p, start.Add(s.at)); got != s.wait {
-			t.Errorf("step %d: wait = %v, want %v", i, got, s.wait)
-		}
-	}
-	for range 100 {
-		if got := l.take(user{1, 3}, &entity.Policy{}, start); got != 0 {
-			t.Fatalf("wait = %v without a limit, want 0", got)
-		}
-	}
-}
 
 func TestWhoCallsTooOftenIsTold(t *testing.T) {
 	w := start(t, nil)
@@ -58,26 +29,6 @@ func TestWhoCallsTooOftenIsTold(t *testing.T) {
 	w.mu.Unlock()
 	if resp, body := do(t, w.request(t, "Messages.Send", hello)); resp.StatusCode != http.StatusOK {
 		t.Errorf("status = %d after the wait, want 200: %s", resp.StatusCode, body)
-	}
-}
-
-func TestRecentIsBoundedAndKeepsWhatIsUsed(t *testing.T) {
-	r := newRecent[int, int](100)
-	r.put(-1, 7)
-	for i := range 10_000 {
-		r.put(i, i)
-		if got := r.get(-1); got != 7 {
-			t.Fatalf("after %d: get(-1) = %d, want 7: it is used all the time", i, got)
-		}
-		if got := len(r.young) + len(r.old); got > 100 {
-			t.Fatalf("after %d: %d keys, want at most 100", i, got)
-		}
-	}
-	if got := r.get(0); got != 0 {
-		t.Errorf("get(0) = %d, want it forgotten", got)
-	}
-	if got := r.get(9_999); got != 9_999 {
-		t.Errorf("get(9999) = %d, want 9999", got)
 	}
 }
 
@@ -121,28 +72,6 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 }
 
-func TestWhatConnectionsAreCountedBy(t *testing.T) {
-	cases := map[string]string{
-		"192.0.2.7:80":             "192.0.2.7/32",
-		"[::ffff:192.0.2.7]:80":    "192.0.2.7/32",
-		"[2001:db8:1:2:3::4]:80":   "2001:db8:1:2::/64",
-		"[2001:db8:1:2:ffff::]:80": "2001:db8:1:2::/64",
-		"[fe80::1%lo]:80":          "fe80::/64",
-	}
-	for address, want := range cases {
-		a, err := net.ResolveTCPAddr("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := prefixOf(a).String(); got != want {
-			t.Errorf("prefixOf(%s) = %s, want %s", address, got, want)
-		}
-	}
-	if got := prefixOf(&net.UnixAddr{}); got.IsValid() {
-		t.Errorf("prefixOf(unix) = %v, want none", got)
-	}
-}
-
 func TestConfigsThatAreRefused(t *testing.T) {
 	if err := DefaultConfig().Validate(); err != nil {
 		t.Errorf("the default: %v", err)
@@ -172,4 +101,20 @@ func TestConfigsThatAreRefused(t *testing.T) {
 			t.Errorf("%s: Validate = nil, want an error", name)
 		}
 	}
+}
+
+func TestWhatTheOtherDoorTookIsTaken(t *testing.T) {
+	w := start(t, nil)
+	w.mu.Lock()
+	w.policy.RequestsPerMinute, w.policy.RequestBurst = 60, 2
+	policy := w.policy
+	w.mu.Unlock()
+	ann := limit.User{Tenant: 1, Number: entity.UserNumber(1, "ann")}
+	for range 2 { // Over a socket.
+		if wait := w.requests.Take(ann, &policy, w.now()); wait != 0 {
+			t.Fatalf("wait = %v, want none", wait)
+		}
+	}
+	resp, body := do(t, w.request(t, "Messages.Send", hello))
+	wantProblem(t, resp, body, http.StatusTooManyRequests, "exhausted")
 }

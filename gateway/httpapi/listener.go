@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"kith/gateway/limit"
 )
 
 // limits is how many connections a listener lets in.
@@ -38,18 +40,18 @@ const (
 type listener struct {
 	net.Listener
 	limits     limits
+	addresses  *limit.Addresses
 	open       prometheus.Gauge
 	turnedAway prometheus.Counter
 
 	mu    sync.Mutex // guards what is below
 	conns map[*conn]struct{}
-	perIP map[netip.Prefix]int
 }
 
 func newListener(ln net.Listener, l limits, open prometheus.Gauge, turnedAway prometheus.Counter) *listener {
 	return &listener{
-		Listener: ln, limits: l, open: open, turnedAway: turnedAway,
-		conns: map[*conn]struct{}{}, perIP: map[netip.Prefix]int{},
+		Listener: ln, limits: l, addresses: limit.NewAddresses(l.perIP), open: open, turnedAway: turnedAway,
+		conns: map[*conn]struct{}{},
 	}
 }
 
@@ -85,31 +87,15 @@ func passing(err error) bool {
 
 // admit counts a connection, or returns nil if there are too many.
 func (l *listener) admit(raw net.Conn) *conn {
-	c := &conn{Conn: raw, listener: l, prefix: prefixOf(raw.RemoteAddr())}
+	c := &conn{Conn: raw, listener: l, prefix: limit.AddressOf(raw.RemoteAddr())}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.conns) >= l.limits.conns || c.prefix.IsValid() && l.perIP[c.prefix] >= l.limits.perIP {
+	if len(l.conns) >= l.limits.conns || !l.addresses.Take(c.prefix) {
 		return nil
 	}
 	l.conns[c] = struct{}{}
-	l.perIP[c.prefix]++
 	l.open.Inc()
 	return c
-}
-
-// prefixOf is what a peer's connections are counted by; the zero Prefix if it has
-// no IP address.
-func prefixOf(a net.Addr) netip.Prefix {
-	tcp, ok := a.(*net.TCPAddr)
-	if !ok {
-		return netip.Prefix{}
-	}
-	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
-	bits := ip.BitLen()
-	if ip.Is6() {
-		bits = 64
-	}
-	return netip.PrefixFrom(ip, bits).Masked()
 }
 
 // release forgets a connection.
@@ -117,9 +103,7 @@ func (l *listener) release(c *conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.conns, c)
-	if l.perIP[c.prefix]--; l.perIP[c.prefix] == 0 {
-		delete(l.perIP, c.prefix)
-	}
+	l.addresses.Release(c.prefix)
 	l.open.Dec()
 }
 

@@ -20,6 +20,7 @@ import (
 	"kith/actors/feature"
 	"kith/actors/pb"
 	"kith/gateway/auth"
+	"kith/gateway/limit"
 )
 
 // registry is that of the real server.
@@ -90,13 +91,14 @@ func (n *node) asked(method string) (calls []*entity.Call) {
 
 // world is a Door on loopback, and what it stands on.
 type world struct {
-	door    *Door
-	addr    string
-	node    *node
-	metrics *prometheus.Registry
-	log     *syncBuffer
-	key     ed25519.PrivateKey
-	served  chan error // what Serve returned
+	door     *Door
+	addr     string
+	node     *node
+	metrics  *prometheus.Registry
+	requests *limit.Requests // another door would share them
+	log      *syncBuffer
+	key      ed25519.PrivateKey
+	served   chan error // what Serve returned
 
 	mu     sync.Mutex // guards what is below
 	policy entity.Policy
@@ -151,7 +153,7 @@ func prepare(tb testing.TB, change func(*Config)) *world {
 	}
 	dev, _ := entity.Profile("dev")
 	w := &world{
-		node: &node{}, metrics: prometheus.NewRegistry(), log: &syncBuffer{}, key: key,
+		node: &node{}, metrics: prometheus.NewRegistry(), requests: limit.NewRequests(), log: &syncBuffer{}, key: key,
 		served: make(chan error, 1), policy: dev, clock: time.Now(),
 	}
 	tenants := []auth.Tenant{
@@ -168,7 +170,7 @@ func prepare(tb testing.TB, change func(*Config)) *world {
 	}
 	w.door, err = New(cfg, Deps{
 		Registry: registry(tb), Submitter: w.node, Tokens: auth.NewCache(verifier, auth.CacheTokens), Policy: w.policyOf,
-		Now: w.now, Metrics: w.metrics, Log: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Requests: w.requests, Now: w.now, Metrics: w.metrics, Log: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
 		tb.Fatal(err)

@@ -101,6 +101,7 @@ func (s *Session) read(r read) {
 // positioned announces channels whose epochs have been read.
 func (s *Session) positioned(all []entity.Position) {
 	defer s.hub.flush()
+	defer s.caught()
 	s.mu.Lock()
 	defer s.unlock()
 	s.reading = false
@@ -136,6 +137,7 @@ var frames = sync.Pool{New: func() any { return new(wire.Frame) }}
 // replayed queues a page of missed events, as far as there is room.
 func (s *Session) replayed(r read, page entity.Page) {
 	defer s.hub.flush()
+	defer s.caught()
 	if page.Err != nil {
 		s.unread(r, page.Err)
 		return
@@ -162,16 +164,21 @@ func (s *Session) replayed(r read, page entity.Page) {
 		b.b = append(b.b, frame...)
 		taken++
 	}
-	s.mu.Lock()
-	s.reading = false
-	if c := s.find(r.ref); s.state == connected && c != nil && c.pos == r.after {
-		s.out.append(b.b, taken)
-		s.advance(c, r, page, taken)
-	}
-	s.unlock()
+	s.queuePage(r, page, b.b, taken)
 	frames.Put(f)
 	b.release()
 	s.hub.metrics.publications.Add(float64(taken))
+}
+
+// queuePage queues the first events of a page, which are encoded in b.
+func (s *Session) queuePage(r read, page entity.Page, b []byte, taken int) {
+	s.mu.Lock()
+	defer s.unlock()
+	s.reading = false
+	if c := s.find(r.ref); s.state == connected && c != nil && c.pos == r.after {
+		s.out.append(b, taken)
+		s.advance(c, r, page, taken)
+	}
 }
 
 // advance moves a channel past the events of a page that were queued. The caller

@@ -156,3 +156,26 @@ func TestSlow(t *testing.T) {
 		t.Errorf("after it connected again, the last event is %q", last)
 	}
 }
+
+func TestAReplyComesBeforeItsPublicationAlsoWhereAnEventIsMissing(t *testing.T) {
+	w := newWorld(t)
+	c := w.conversation(5, 3, "ann")
+	l := w.open(wire.JSON)
+	l.connect("ann", "c:5@3")
+	w.reply = func(*entity.Call) entity.Result { return entity.Result{Reply: &pb.SendResponse{Seq: 6}} }
+	lg := w.log(c)
+	lg.events = append(lg.events, event(c, 4, &pb.MessageRevoked{})) // Not heard: a gap.
+	l.rpc("Messages.Send", `{"conversation_id":5,"request_id":"r","content":{"text":{"text":"x"}}}`)
+	submit := w.work
+	w.work = nil
+	e5, e6 := event(c, 5, &pb.MessageSent{}), event(c, 6, &pb.MessageSent{})
+	e5.Audience = &entity.Audience{Users: []uint64{entity.UserNumber(1, "ann")}}
+	e6.Audience = e5.Audience
+	lg.events = append(lg.events, e5, e6) // 5's group is released; 6's is durable and waits for its release.
+	w.hub.Published(e5)
+	w.settle()
+	w.work = submit
+	w.settle() // The reply of 6.
+	w.hub.Published(e6)
+	expect(t, l.got(), "c:5 #4 MessageRevoked", "c:5 #5 MessageSent", `result {"seq":6}`, "c:5 #6 MessageSent")
+}

@@ -127,6 +127,7 @@ const maxHeld = 1000
 // hear takes an event or a signal that was just published. f is its frame,
 // shared with every other session. It reports whether f was queued.
 func (s *Session) hear(e *entity.Event, f *wire.Frame) bool {
+	defer s.caught()
 	s.mu.Lock()
 	defer s.unlock()
 	switch {

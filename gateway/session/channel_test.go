@@ -167,3 +167,21 @@ func TestSignals(t *testing.T) {
 	w.say(c, "hi")
 	expect(t, l.got(), "c:5 #3 MessageSent", "c:5 #4 MessageSent") // The signal was dropped first.
 }
+
+func TestWhoLeftAndCameBackOnTheNextPageIsStillThere(t *testing.T) {
+	w := newWorld(t)
+	w.conversation(5, 3, "ann")
+	own := caller(1, "ann", "phone").Ref()
+	w.emit(own, "ann", &pb.UserCreated{})
+	for range maxPage - 1 {
+		w.emit(own, "ann", &pb.MessagesHidden{ConversationId: 9})
+	}
+	w.emit(own, "ann", &pb.DialogLeft{ConversationId: 5})   // The last of the first page.
+	w.emit(own, "ann", &pb.DialogJoined{ConversationId: 5}) // The first of the second.
+	l := w.open(wire.JSON)
+	for _, line := range l.connect("ann", "u:ann@1", "c:5@3") {
+		if line == "-c:5 2000" {
+			t.Error("she was told that she is not in c:5 any more, of which she is a member")
+		}
+	}
+}

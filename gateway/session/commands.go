@@ -1,23 +1,27 @@
 package session
 
 import (
-	"time"
+	"fmt"
+	"runtime/debug"
 
 	"github.com/centrifugal/protocol"
 	"google.golang.org/protobuf/proto"
 
 	"kith/actors/entity"
+	"kith/gateway/limit"
 	"kith/gateway/wire"
 )
 
 // Receive takes one message of the client. What it keeps it copies.
 func (s *Session) Receive(message []byte) {
 	s.hub.metrics.framesIn.Inc()
+	inConnect := false
 	for cmd, err := range s.protocol.Commands(message) {
 		if err != nil {
-			s.Fail(err)
+			s.failed(err, inConnect)
 			return
 		}
+		inConnect = inConnect || cmd.Connect != nil
 		if !s.command(cmd) {
 			return
 		}
@@ -63,7 +67,7 @@ func (s *Session) pong() bool {
 	case s.pongBy != 0:
 		s.pongBy = 0
 		s.schedule()
-	case s.state == connected && !s.limiter.admit(s.hub.Now()):
+	case s.state == connected && !s.grant():
 		// Nobody had asked.
 		return s.abused()
 	}
@@ -74,7 +78,7 @@ func (s *Session) pong() bool {
 // once there was so much that the session is over. The caller holds mu.
 func (s *Session) abused() bool {
 	s.hub.metrics.limited.Inc()
-	if s.limiter.patient() {
+	if s.refusals++; s.refusals < maxRefusals {
 		return true
 	}
 	s.end(TooManyRequests, "")
@@ -115,7 +119,7 @@ func (s *Session) admit(cmd *protocol.Command) bool {
 	case cmd.Id == 0:
 		s.end(BadRequest, "a command needs an id above 0")
 		return false
-	case s.limiter.admit(s.hub.Now()):
+	case s.grant():
 		return true
 	}
 	if s.abused() {
@@ -165,7 +169,7 @@ func (s *Session) refresh(id uint32, req *protocol.RefreshRequest) {
 // rpc runs any method.
 func (s *Session) rpc(id uint32, req *protocol.RPCRequest) {
 	m := s.hub.Registry.ByName(req.Method)
-	if m == nil {
+	if m == nil || m.Internal { // What only servers call is nobody's business.
 		s.answer(id, nil, entity.Result{Err: entity.Errorf(entity.Unsupported, "there is no such method")})
 		return
 	}
@@ -183,6 +187,7 @@ func (s *Session) rpc(id uint32, req *protocol.RPCRequest) {
 		return
 	}
 	s.hub.submit(call, func(r entity.Result) {
+		defer s.caught()
 		s.answer(id, m, r)
 		if m.ReadOnly() || r.Err != nil {
 			s.hub.flush() // No group is released after it.
@@ -243,40 +248,32 @@ func (h *Hub) submit(c *entity.Call, done func(entity.Result)) {
 	})
 }
 
-// A limiter bounds the requests of a session by a token bucket, kept as the time
-// at which it will be full again.
-type limiter struct {
-	interval time.Duration // between requests in the long run; 0: there is no bound
-	burst    time.Duration // how far full may lie in the future
-	full     int64         // Unix nanoseconds
-	refusals int           // that granted requests have not made up for
-}
-
 // maxRefusals is how many requests may be refused before the session is. A client
 // that sends a burst too large gets its refusals and stops; one in a loop gets
 // here within a second.
 const maxRefusals = 1000
 
-func (l *limiter) of(p *entity.Policy) {
-	if p.RequestsPerMinute > 0 {
-		l.interval = time.Minute / time.Duration(p.RequestsPerMinute)
-		l.burst = l.interval * time.Duration(p.RequestBurst-1)
-	}
-}
-
-func (l *limiter) admit(now time.Time) bool {
-	if l.interval == 0 {
-		return true
-	}
-	full := max(l.full, now.UnixNano())
-	if full > now.Add(l.burst).UnixNano() {
-		l.refusals++
+// grant reports whether the user may send another request, here or elsewhere. The
+// caller holds mu.
+func (s *Session) grant() bool {
+	user := limit.UserOf(s.caller)
+	if s.hub.Requests.Take(user, s.policy, s.hub.Now()) > 0 {
 		return false
 	}
-	l.full = full + int64(l.interval)
-	l.refusals = max(0, l.refusals-1)
+	s.refusals = max(0, s.refusals-1)
 	return true
 }
 
-// patient reports whether refusals are still worth the answer.
-func (l *limiter) patient() bool { return l.refusals < maxRefusals }
+// caught ends the session if what deferred it panics: the backend's goroutine must
+// go on for everybody else. What was panicked with may quote a message, so only
+// its type is logged.
+func (s *Session) caught() {
+	r := recover()
+	if r == nil {
+		return
+	}
+	s.hub.metrics.panics.Inc()
+	s.hub.Log.Error("a session panicked", "panic", fmt.Sprintf("%T", r), "stack", string(debug.Stack()))
+	s.Disconnect(ServerError)
+	s.hub.flush()
+}

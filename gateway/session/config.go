@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"kith/actors/entity"
+	"kith/gateway/limit"
 )
 
 // A Backend runs calls and reads logs. The host is one. None of its methods
@@ -57,8 +58,13 @@ type Config struct {
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 
-	// AuthTimeout is how long a connection may take to send its connect command;
-	// default 5 s. Whose connection it is, and so which policy, is not yet known.
+	// Requests holds users to their rates; default one of its own. Another door
+	// shares it, so that nobody has two budgets.
+	Requests *limit.Requests
+
+	// AuthTimeout is how long a connection may take to send its connect command,
+	// from when it was accepted; default 5 s. Whose connection it is, and so which
+	// policy, is not yet known: it is the longest that any tenant's policy gives.
 	AuthTimeout time.Duration
 
 	// MaxRecover is how many events of one channel a client that was away is sent;
@@ -81,6 +87,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Metrics == nil {
 		c.Metrics = prometheus.NewRegistry()
+	}
+	if c.Requests == nil {
+		c.Requests = limit.NewRequests()
 	}
 	if c.AuthTimeout == 0 {
 		c.AuthTimeout = defaultAuthTimeout

@@ -93,7 +93,6 @@ func (s *Session) identify(caller entity.Caller, policy *entity.Policy, dialect 
 	defer s.mu.Unlock()
 	s.caller, s.policy, s.dialect = caller, policy, dialect
 	s.out.budget = policy.OutQueueBytes
-	s.limiter.of(policy)
 	return s.state == connecting
 }
 
@@ -187,6 +186,7 @@ func (s *Session) refuseToken(id uint32, err *entity.Error) {
 
 // known goes on when the user and his device are known.
 func (j *joining) known(r entity.Result) {
+	defer j.caught()
 	if r.Err != nil {
 		j.refuse(j.command, r.Err)
 		j.hub.flush()
@@ -200,23 +200,31 @@ func (j *joining) known(r entity.Result) {
 			refs = append(refs, ref)
 		}
 	}
-	j.mu.Lock()
-	if j.state != connecting {
-		j.mu.Unlock()
+	tooMany, ok := j.enter()
+	if !ok {
 		return
 	}
-	// Under the lock, so that a session which closes is not left in the index.
-	tooMany := j.hub.register(j.Session)
-	j.mu.Unlock()
 	if tooMany != nil {
 		tooMany.Disconnect(TooManySessions)
 	}
 	j.hub.backend.Positions(j.caller, refs, j.stand)
 }
 
+// enter puts the session into the index, unless it is over by now. tooMany has to
+// make room for it.
+func (j *joining) enter() (tooMany *Session, ok bool) {
+	j.mu.Lock() // So that a session which closes is not left in the index.
+	defer j.mu.Unlock()
+	if j.state != connecting {
+		return nil, false
+	}
+	return j.hub.register(j.Session), true
+}
+
 // stand answers the connect command.
 func (j *joining) stand(positions []entity.Position) {
 	defer j.hub.flush()
+	defer j.caught()
 	for _, p := range positions {
 		// Omitting a channel would mean that he may not read it any more.
 		if p.Err != nil && (p.Err.Code.Temporary() || p.Ref == j.caller.Ref()) {
@@ -224,19 +232,20 @@ func (j *joining) stand(positions []entity.Position) {
 			return
 		}
 	}
-	j.mu.Lock()
-	if j.state != connecting {
-		j.mu.Unlock()
-		return
+	if j.answerConnect(positions, j.hub.Now()) {
+		j.hub.metrics.connected.Inc()
+		j.goOn()
 	}
-	j.answerConnect(positions, j.hub.Now())
-	j.mu.Unlock()
-	j.hub.metrics.connected.Inc()
-	j.goOn()
 }
 
-// answerConnect places the channels and says so. The caller holds mu.
-func (j *joining) answerConnect(positions []entity.Position, now time.Time) {
+// answerConnect places the channels and says so, unless the session is over by
+// now.
+func (j *joining) answerConnect(positions []entity.Position, now time.Time) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.state != connecting {
+		return false
+	}
 	j.id = newClientID()
 	subs := make(map[string]*protocol.SubscribeResult, len(positions))
 	for _, p := range positions {
@@ -269,6 +278,7 @@ func (j *joining) answerConnect(positions []entity.Position, now time.Time) {
 	// all connected at once are not all pinged at once.
 	j.pingAt = now.Add(j.policy.PingEvery/2 + rand.N(j.policy.PingEvery/2)).UnixMilli()
 	j.schedule()
+	return true
 }
 
 // place puts a channel where the client is, if what it missed can be sent, or

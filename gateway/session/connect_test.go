@@ -1,7 +1,10 @@
 package session
 
 import (
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/centrifugal/protocol"
 
@@ -129,4 +132,81 @@ func TestConnecting(t *testing.T) {
 			expect(t, l.got(), "error 107")
 		}
 	})
+}
+
+// leaving is a backend that reads positions one after the other, as the host does,
+// while somebody leaves.
+type leaving struct {
+	*world
+	leave func()
+}
+
+func (b leaving) Positions(viewer entity.Caller, refs []entity.Ref, done func([]entity.Position)) {
+	b.work = append(b.work, func() {
+		all := make([]entity.Position, len(refs))
+		for i, ref := range refs {
+			all[i] = b.position(viewer, ref)
+			if i == 0 {
+				b.leave()
+			}
+		}
+		done(all)
+	})
+}
+
+func TestWhoLeavesWhileConnectingIsTold(t *testing.T) {
+	for range 40 { // The order of channels is a map's.
+		w := newWorld(t)
+		c := w.conversation(5, 3, "ann", "bob")
+		own := caller(1, "ann", "phone").Ref()
+		w.emit(own, "ann", &pb.UserCreated{})
+		w.hub.backend = leaving{w, func() {
+			w.emit(c, "ann", &pb.MessageRevoked{}) // Her leaving.
+			w.log(c).reach["ann"] = []*pb.Interval{{From: 1, Through: 4}}
+			w.emit(own, "ann", &pb.DialogLeft{ConversationId: 5})
+		}}
+		got := w.open(wire.JSON).connect("ann", "c:5@3")
+		if !slices.Contains(got, "-c:5 2000") {
+			t.Fatalf("c:5 stays subscribed although she left: %q", got)
+		}
+	}
+}
+
+func TestChannelsForWhichThereIsNoRoomAreNotCalledLeft(t *testing.T) {
+	w := newWorld(t)
+	w.policy.MaxChannels = 2
+	w.conversation(5, 1, "ann")
+	w.conversation(6, 1, "ann")
+	for _, line := range w.open(wire.JSON).connect("ann", "c:5@1", "c:6@1") {
+		if line == "-c:5 2000" || line == "-c:6 2000" {
+			t.Error("she was told that she is not in a conversation of which she is a member: " + line)
+		}
+	}
+}
+
+// A user's connect command takes long, and what he sends meanwhile is too large.
+func TestTooMuchWhileConnectingIsNotTheEnd(t *testing.T) {
+	large := &wire.Error{TooLarge: true, Msg: "too large"}
+	w := newWorld(t)
+	l := w.open(wire.JSON)
+	l.send(l.connectCommand("ann"))
+	l.session.Fail(large)
+	expect(t, l.got(), "close 4009")
+
+	l = w.open(wire.JSON)
+	l.session.Fail(large)
+	expect(t, l.got(), "close 3501")
+
+	l = w.open(wire.JSON) // Too many commands in the message of connect: they would come again.
+	l.session.Receive([]byte(`{"id":1,"connect":{"token":"1 ann phone"}}` + strings.Repeat("\n"+`{"id":2,"ping":{}}`, wire.MaxCommands)))
+	expect(t, l.got(), "close 3501")
+}
+
+func TestTheTimeToConnectIsCountedFromTheAccept(t *testing.T) {
+	w := newWorld(t)
+	l := &line{w: w, protocol: wire.JSON, window: -1}
+	l.session = w.hub.OpenSince(l, wire.JSON, w.now.Add(-4*time.Second))
+	w.now = w.now.Add(defaultAuthTimeout - 4*time.Second)
+	l.session.Tick(w.now)
+	expect(t, l.got(), "close 3502")
 }

@@ -32,11 +32,17 @@ var (
 	NotOffered      = &Disconnect{"not_offered", 3508, "this server takes no messages outside of rpc", true}
 	TooManyRequests = &Disconnect{"too_many_requests", 3509, "the client goes on sending although it is refused", true}
 
-	// A message that is too large ends a session that is connected with a code
-	// after which SDKs come back: what was sent is lost, the user's session need
-	// not be. Where connecting itself is too large there is nothing to come back
-	// for, and BadRequest says so.
+	// A message that is too large ends a session that is connected, or about to be,
+	// with a code after which SDKs come back: what was sent is lost, the user's
+	// session need not be. Where connecting itself is too large there is nothing to
+	// come back for, and BadRequest says so.
 	TooLarge = &Disconnect{"too_large", 4009, "a message was larger than 64 KiB", false}
+	// Crowded is for a first message that is not small while strangers hold as much
+	// memory as they may. It would be taken at another time.
+	Crowded = &Disconnect{"crowded", 4010, "too many connections are signing in; connect again", false}
+	// Pinging is no work for the user, and may be a fault of his network's: he comes
+	// back.
+	Pinging = &Disconnect{"pinging", 4011, "there were too many pings", false}
 
 	BadFrame = &Disconnect{"bad_frame", wire.CloseProtocol, "a frame breaks RFC 6455", false}
 	BadKind  = &Disconnect{"bad_kind", wire.CloseUnsupported, "text where binary is spoken, or the other way round", false}
@@ -50,19 +56,17 @@ var gone = &Disconnect{Name: "gone"}
 var disconnects = []*Disconnect{
 	Shutdown, ServerError, Expired, Slow, NoPong,
 	InvalidToken, BadRequest, Stale, TooManySessions, NotOffered, TooManyRequests,
-	TooLarge, BadFrame, BadKind, NotUTF8,
+	TooLarge, Crowded, Pinging, BadFrame, BadKind, NotUTF8,
 }
 
 // disconnectFor chooses how a session ends whose bytes broke a rule of package
-// wire. connected says whether there is a session to come back to.
-func disconnectFor(err error, connected bool) *Disconnect {
+// wire. signedIn says whether there is, or may soon be, a session to come back to.
+func disconnectFor(err error, signedIn bool) *Disconnect {
 	var broken *wire.Error
 	switch {
-	case !errors.As(err, &broken):
-		return BadRequest
-	case broken.TooLarge && connected:
+	case IsTooLarge(err) && signedIn:
 		return TooLarge
-	case broken.TooLarge:
+	case !errors.As(err, &broken) || broken.TooLarge:
 		return BadRequest
 	}
 	for _, d := range disconnects {
@@ -71,6 +75,12 @@ func disconnectFor(err error, connected bool) *Disconnect {
 		}
 	}
 	return BadFrame
+}
+
+// IsTooLarge reports whether err is package wire's refusal of what is too large.
+func IsTooLarge(err error) bool {
+	var broken *wire.Error
+	return errors.As(err, &broken) && broken.TooLarge
 }
 
 // Codes and reasons of an `unsubscribe` push. SDKs do not look at them for

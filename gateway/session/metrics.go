@@ -17,6 +17,7 @@ type metrics struct {
 	closed     *prometheus.CounterVec
 	badFrames  *prometheus.CounterVec
 	limited    prometheus.Counter
+	panics     prometheus.Counter
 	framesIn   prometheus.Counter
 	framesOut  prometheus.Counter
 	bytesOut   prometheus.Counter
@@ -57,7 +58,8 @@ func newMetrics(cfg Config) *metrics {
 		connected:  counter("sessions_connected_total", "Sessions whose connect command succeeded."),
 		closed:     counters("sessions_closed_total", "Sessions that ended, by the reason.", "reason"),
 		badFrames:  counters("bad_frames_total", "Messages that broke a rule of the protocol, by the rule.", "reason"),
-		limited:    counter("requests_limited_total", "Commands refused because a session sent too many."),
+		limited:    counter("requests_limited_total", "Commands refused because a user sent too many."),
+		panics:     counter("panics_total", "Sessions that ended in a panic."),
 		framesIn:   counter("frames_in_total", "Messages received from clients."),
 		framesOut:  counter("frames_out_total", "Frames written to clients."),
 		bytesOut:   counter("bytes_out_total", "Bytes written to clients."),

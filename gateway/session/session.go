@@ -51,18 +51,22 @@ type Session struct {
 	last     uint64    // the channel that was read last
 	clock    uint32    // counts deliveries, to know which channel is idle
 
-	waiting []*protocol.Command // came while connecting
-	limiter limiter
+	waiting  []*protocol.Command // came while connecting
+	refusals int                 // of requests, that granted ones have not made up for
 
 	// In Unix milliseconds; 0: never.
 	authBy, expiresAt, pingAt, pongBy, retryAt int64
 }
 
-// Open makes the session of a connection that has just become a WebSocket.
-func (h *Hub) Open(conn Conn, p wire.Protocol) *Session {
+// Open makes the session of a connection that was accepted just now.
+func (h *Hub) Open(conn Conn, p wire.Protocol) *Session { return h.OpenSince(conn, p, h.Now()) }
+
+// OpenSince makes the session of a connection that has become a WebSocket, and
+// was accepted a while ago: time to connect is counted from there.
+func (h *Hub) OpenSince(conn Conn, p wire.Protocol, accepted time.Time) *Session {
 	s := &Session{hub: h, conn: conn, protocol: p, dialect: wire.Dialect{Protocol: p}, page: maxPage}
 	s.out.budget = unauthenticatedBytes
-	s.authBy = h.Now().Add(h.AuthTimeout).UnixMilli()
+	s.authBy = accepted.Add(h.AuthTimeout).UnixMilli()
 	s.due.Store(s.authBy)
 	h.metrics.opened.Inc()
 	h.metrics.sessions.Inc()
@@ -73,18 +77,29 @@ func (h *Hub) Open(conn Conn, p wire.Protocol) *Session {
 // connection that there is something to write, and begins the next read. It is
 // the one way out after a change.
 func (s *Session) unlock() {
-	r, wanted := s.nextRead() // It may end channels, which queues a push.
-	dirty := s.out.buf != nil && !s.out.told
-	if dirty {
-		s.out.told = true
-	}
-	s.mu.Unlock()
+	r, wanted, dirty := s.consequences()
 	if dirty {
 		s.conn.Dirty()
 	}
 	if wanted {
 		s.read(r)
 	}
+}
+
+// consequences leaves mu, whatever happens, and says what is to be done now.
+func (s *Session) consequences() (r read, wanted, dirty bool) {
+	defer s.mu.Unlock()
+	r, wanted = s.nextRead() // It may end channels, which queues a push.
+	dirty = s.out.buf != nil && !s.out.told
+	s.out.told = s.out.told || dirty
+	return r, wanted, dirty
+}
+
+// Known reports whether a token has said whose session it is.
+func (s *Session) Known() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.policy != nil
 }
 
 // Flush writes what is queued. It reports whether the session is over: then all
@@ -113,10 +128,14 @@ func (s *Session) Flush() (over bool) {
 }
 
 // Fail ends the session because its bytes broke a rule of package wire.
-func (s *Session) Fail(err error) {
+func (s *Session) Fail(err error) { s.failed(err, false) }
+
+// failed ends the session because of bytes that broke a rule. inConnect says that
+// they came with the connect command itself.
+func (s *Session) failed(err error, inConnect bool) {
 	s.mu.Lock()
 	defer s.unlock()
-	d := disconnectFor(err, s.state == connected)
+	d := disconnectFor(err, !inConnect && (s.state == connecting || s.state == connected))
 	s.hub.metrics.badFrames.WithLabelValues(d.Name).Inc()
 	s.end(d, err.Error())
 }

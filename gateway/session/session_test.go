@@ -1,12 +1,17 @@
 package session
 
 import (
+	"bytes"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/centrifugal/protocol"
 
 	"kith/actors/entity"
+	"kith/actors/pb"
+	"kith/gateway/limit"
 	"kith/gateway/wire"
 )
 
@@ -140,4 +145,87 @@ func TestSizeOfAnIdleSession(t *testing.T) {
 	if l.dirty == 0 || l.dirty > 3 {
 		t.Errorf("the connection was called dirty %d times", l.dirty)
 	}
+}
+
+func TestAPhoneThatComesAndGoesLeavesTheLaptopConnected(t *testing.T) {
+	w := newWorld(t)
+	w.policy.MaxSessions = 3
+	laptop := w.open(wire.JSON)
+	cmd := laptop.connectCommand("ann")
+	cmd.Connect.Token = "1 ann laptop"
+	laptop.send(cmd)
+	w.settle()
+	laptop.got()
+	for range 3 {
+		w.open(wire.JSON).connect("ann")
+		w.settle()
+	}
+	expect(t, laptop.got())
+}
+
+func TestAPanicEndsItsSessionAlone(t *testing.T) {
+	cases := map[string]func(w *world, l *line){
+		"in a result": func(w *world, l *line) {
+			w.reply = func(*entity.Call) entity.Result { return entity.Result{} } // No reply and no error.
+			l.rpc("Dialogs.List", `{}`)
+			w.settle()
+		},
+		"in a position": func(w *world, l *line) {
+			l.session.channels = []channel{{id: 5, fresh: true}}
+			l.session.conn = nil // Whom to tell.
+			l.session.positioned([]entity.Position{{Ref: entity.Conversation(1, 5), Epoch: "e"}})
+			l.session.conn = l
+		},
+		"in a page": func(_ *world, l *line) {
+			l.session.replayed(read{ref: l.session.caller.Ref()}, entity.Page{Events: []*entity.Event{nil}})
+		},
+		"in a publication": func(w *world, l *line) {
+			l.session.channels = []channel{{id: 5}}
+			l.session.conn = nil
+			e := event(entity.Conversation(1, 5), 1, &pb.MessageSent{})
+			e.Audience = &entity.Audience{Users: []uint64{l.session.caller.Number}}
+			w.hub.Published(e)
+			l.session.conn = l
+		},
+	}
+	for name, panics := range cases {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			w := newWorld(t, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+			l, other := w.open(wire.JSON), w.open(wire.JSON)
+			l.connect("ann")
+			other.connect("bob")
+			panics(w, l)
+			if got := l.got(); len(got) == 0 || got[len(got)-1] != "close 3004" {
+				t.Errorf("got %q, want close 3004", got)
+			}
+			if !strings.Contains(log.String(), "a session panicked") {
+				t.Errorf("log = %q, want the panic", log.String())
+			}
+			if other.session.state != connected {
+				t.Error("another session ended, too")
+			}
+		})
+	}
+}
+
+func TestAUserHasOneBudgetForAllHisSessions(t *testing.T) {
+	requests := limit.NewRequests()
+	w := newWorld(t, func(c *Config) { c.Requests = requests })
+	w.policy.RequestsPerMinute, w.policy.RequestBurst = 60, 3
+	phone, laptop := w.open(wire.JSON), w.open(wire.JSON)
+	phone.connect("ann")
+	laptop.connect("ann")
+	ping := func(l *line) []string {
+		l.send(&protocol.Command{Id: l.next(), Ping: &protocol.PingRequest{}})
+		return l.got()
+	}
+	expect(t, ping(phone), "pinged")
+	expect(t, ping(laptop), "pinged")
+	// The third comes through another door.
+	if wait := requests.Take(limit.UserOf(phone.session.caller), &w.policy, w.now); wait != 0 {
+		t.Errorf("wait = %v, want none", wait)
+	}
+	expect(t, ping(phone), "error 111")
+	expect(t, ping(laptop), "error 111")
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/netip"
 	"runtime"
 	"syscall"
 	"time"
@@ -30,15 +32,24 @@ type Config struct {
 	// MaxConnections caps the connections; 0: as many as the limit of open files
 	// allows, less FileReserve. More are closed at once and counted.
 	MaxConnections int
-	// FileReserve is how many open files are left to the store, the other
-	// listeners and a burst of connections that are about to be refused; default
-	// 2,000.
+	// FileReserve is how many open files are left to the store and the other
+	// listeners, each at its own limit; default 2,000. Who runs out of them loses
+	// every connection.
 	FileReserve int
+	// MaxPerAddress caps the connections of one IPv4 address or one IPv6 network of
+	// 64 bits; default 200: an office behind one address. Loopback has no cap.
+	MaxPerAddress int
+	// MaxStrangers caps the connections that have not shown a valid token yet;
+	// default 3,000: ten thousand who come back within 10 s are far fewer at a time.
+	MaxStrangers int
+	// MaxStrangerBytes bounds what is kept of the unfinished messages of strangers;
+	// default 64 MiB. Beyond it their first message has at most 4 KiB.
+	MaxStrangerBytes int
 	// Loops is the number of event loops; default one per core.
 	Loops int
 
 	// HandshakeTimeout is how long a connection may take to become a WebSocket;
-	// default 10 s.
+	// default 5 s.
 	HandshakeTimeout time.Duration
 	// SendBufferBytes is what the kernel keeps of what a client has not taken;
 	// default 64 KiB. It would take 4 MB of its own accord.
@@ -47,13 +58,18 @@ type Config struct {
 	Now     func() time.Time
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
+
+	addressOf func(net.Addr) netip.Prefix // what connections are counted by; a test has a rule of its own
 }
 
 const (
 	defaultListen           = "127.0.0.1:8000"
 	defaultPath             = "/connection/websocket"
 	defaultFileReserve      = 2000
-	defaultHandshakeTimeout = 10 * time.Second
+	defaultMaxPerAddress    = 200
+	defaultMaxStrangers     = 3000
+	defaultMaxStrangerBytes = 64 << 20
+	defaultHandshakeTimeout = 5 * time.Second
 	defaultSendBufferBytes  = 64 << 10
 )
 
@@ -70,6 +86,18 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.FileReserve == 0 {
 		c.FileReserve = defaultFileReserve
+	}
+	if c.MaxPerAddress == 0 {
+		c.MaxPerAddress = defaultMaxPerAddress
+	}
+	if c.MaxStrangers == 0 {
+		c.MaxStrangers = defaultMaxStrangers
+	}
+	if c.MaxStrangerBytes == 0 {
+		c.MaxStrangerBytes = defaultMaxStrangerBytes
+	}
+	if c.addressOf == nil {
+		c.addressOf = addressOf
 	}
 	if c.Loops == 0 {
 		c.Loops = runtime.GOMAXPROCS(0)
@@ -105,9 +133,9 @@ func capConnections(wanted, reserve int) (int, error) {
 	room := files - reserve
 	switch {
 	case room < 1:
-		return 0, fmt.Errorf("the limit of open files is %d, which is not more than the reserve of %d; raise it (ulimit -n)", files, reserve)
+		return 0, fmt.Errorf("the limit of open files is %d, and the store and the other listeners may need %d; raise it (ulimit -n)", files, reserve)
 	case wanted > room:
-		return 0, fmt.Errorf("max connections is %d, but the limit of open files is %d and %d are kept for the store; "+
+		return 0, fmt.Errorf("max connections is %d, but the limit of open files is %d and %d are kept for the store and the other listeners; "+
 			"at most %d are possible: lower it, or raise the limit (ulimit -n)", wanted, files, reserve, room)
 	case wanted == 0:
 		return room, nil

@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -34,17 +35,22 @@ const (
 
 // A conn is one connection. Everything but Dirty happens on its loop.
 type conn struct {
-	gnet    gnet.Conn
-	loop    *loop
-	session *session.Session // nil: it is not a WebSocket yet
-	frames  wire.Decoder
-	closeBy int64 // in Unix milliseconds; 0: never
-	index   int   // in loop.conns
-	left    int32 // bytes that were left of an unfinished message
-	opcode  wire.Opcode
-	phase   phase
-	stalled bool   // in loop.stalled
-	pong    []byte // the answer to the last ping of what is being read
+	gnet     gnet.Conn
+	loop     *loop
+	session  *session.Session // nil: it is not a WebSocket yet
+	frames   wire.Decoder
+	address  netip.Prefix // that it is counted by
+	accepted int64        // when, in Unix milliseconds
+	closeBy  int64        // in Unix milliseconds; 0: never
+	pinged   int64        // when its pings will be forgotten, in Unix milliseconds
+	index    int          // in loop.conns
+	left     int32        // bytes that were left of an unfinished message
+	held     int32        // what of it counts as a stranger's
+	opcode   wire.Opcode
+	phase    phase
+	stalled  bool   // in loop.stalled
+	stranger bool   // no token has said yet whose it is
+	pong     []byte // the answer to the last ping of what is being read
 }
 
 // traffic takes what has come. Bytes that make no whole message yet stay with
@@ -69,7 +75,7 @@ func (c *conn) traffic() gnet.Action {
 	if !open || c.phase == dead {
 		return gnet.Close
 	}
-	c.left = int32(len(b) - n)
+	c.keep(len(b) - n)
 	if n > 0 { // gnet takes 0 for all.
 		_, _ = c.gnet.Discard(n) // It cannot fail: n bytes were there.
 	}
@@ -98,7 +104,7 @@ func (c *conn) upgrade(b []byte) (n int, open bool) {
 		return len(b), c.refuse(err)
 	}
 	c.phase, c.closeBy, c.opcode = talking, 0, u.Protocol.Opcode()
-	c.session = c.loop.server.cfg.Hub.Open(c, u.Protocol)
+	c.session = c.loop.server.cfg.Hub.OpenSince(c, u.Protocol, time.UnixMilli(c.accepted))
 	_, err = c.gnet.Write(u.AppendResponse(nil))
 	return n, err == nil
 }
@@ -135,10 +141,11 @@ func (c *conn) receive(b []byte) (n int, open bool) {
 	if c.phase == cut {
 		return len(b), true
 	}
-	m, n, err := c.frames.Next(b, maxMessageBytes)
+	most := c.maxMessage()
+	m, n, err := c.frames.Next(b, most)
 	switch {
 	case err != nil:
-		c.session.Fail(err)
+		c.spurn(err, most)
 		c.cut()
 		return len(b), true
 	case m.Op == wire.Continuation:
@@ -158,13 +165,35 @@ func (c *conn) message(m wire.Message) bool {
 		return false
 	case c.phase != talking || m.Op == wire.Pong:
 	case m.Op == wire.Ping:
-		c.pong = wire.AppendFrame(c.pong[:0], wire.Pong, m.Data) // RFC 6455 §5.5.3: the last is enough.
+		c.ping(m.Data)
 	case m.Op != c.opcode:
 		c.session.Fail(&wire.Error{Code: wire.CloseUnsupported, Msg: session.BadKind.Reason})
 	default:
 		c.session.Receive(m.Data)
+		if c.stranger && c.session.Known() {
+			c.meet()
+		}
 	}
 	return true
+}
+
+// A client may ping ten times a second in the long run, and for a while as often
+// as it likes: SDKs do so once in 25 seconds.
+const (
+	pingEvery    = 100 * time.Millisecond
+	pingPatience = 10 * time.Second // 100 pings at once
+)
+
+// ping notes what a ping is to be answered with: the last of those that came at
+// once is enough (RFC 6455 §5.5.3). Who goes on and on is sent away.
+func (c *conn) ping(data []byte) {
+	now := c.loop.server.cfg.Now().UnixMilli()
+	c.pinged = max(c.pinged, now) + pingEvery.Milliseconds()
+	if c.pinged > now+pingPatience.Milliseconds() {
+		c.session.Disconnect(session.Pinging)
+		return
+	}
+	c.pong = wire.AppendFrame(c.pong[:0], wire.Pong, data)
 }
 
 // cut stops listening to what makes no sense, and leaves the client time to read

@@ -9,8 +9,9 @@
 //
 // Three things about gnet decide how this package looks. Its engine ends, without
 // an error, when the process runs out of file descriptors: so connections are
-// capped well below that, and an engine that ends without having been asked is an
-// error of Run. It keeps no deadlines: so each loop looks at all of its
+// capped well below that, each loop accepts its own, so that what is too much is
+// closed before the next is accepted, and an engine that ends without having been
+// asked is an error of Run. It keeps no deadlines: so each loop looks at all of its
 // connections once a second, a few at a time. It does not say when a socket that
 // was full has drained: so the loop asks those that were, forty times a second.
 package socket

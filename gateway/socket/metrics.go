@@ -6,7 +6,7 @@ import "github.com/prometheus/client_golang/prometheus"
 type metrics struct {
 	connections prometheus.Gauge
 	accepted    prometheus.Counter
-	overCap     prometheus.Counter
+	overCap     *prometheus.CounterVec // by what there was too much of
 	bytesIn     prometheus.Counter
 	refused     *prometheus.CounterVec // handshakes, by status
 	timedOut    prometheus.Counter
@@ -21,7 +21,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "kith", Subsystem: "gateway", Name: "connections", Help: "Connections that are open."}),
 		accepted:    prometheus.NewCounter(options("connections_total", "Connections that were taken.")),
-		overCap:     prometheus.NewCounter(options("connections_refused_total", "Connections closed at once because there were too many, or because the server is going down.")),
+		overCap:     prometheus.NewCounterVec(options("connections_refused_total", "Connections closed at once because there were too many (in all, of one address, of strangers), or because the server is draining."), []string{"reason"}),
 		bytesIn:     prometheus.NewCounter(options("bytes_in_total", "Bytes received from clients.")),
 		refused:     prometheus.NewCounterVec(options("handshakes_refused_total", "Requests that did not become a WebSocket, by status."), []string{"status"}),
 		timedOut:    prometheus.NewCounter(options("handshakes_timed_out_total", "Connections that did not become a WebSocket in time.")),

@@ -5,15 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/panjf2000/gnet/v2"
 
+	"kith/gateway/limit"
 	"kith/gateway/session"
 )
 
@@ -23,6 +22,10 @@ type Server struct {
 	cfg     Config
 	metrics *metrics
 	open    atomic.Int64 // connections
+
+	addresses     *limit.Addresses
+	strangers     atomic.Int64 // connections whose user is not known yet
+	strangerBytes atomic.Int64 // that are kept for them
 
 	started  chan struct{} // closed once it listens
 	starting sync.Once
@@ -35,6 +38,7 @@ type Server struct {
 	mu     sync.Mutex // guards what is below, and changes of loops
 	engine gnet.Engine
 	addrs  []net.Addr
+	places []place
 }
 
 // New returns a Server that Run starts.
@@ -43,7 +47,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, metrics: newMetrics(cfg.Metrics), started: make(chan struct{})}
+	s := &Server{cfg: cfg, metrics: newMetrics(cfg.Metrics), addresses: limit.NewAddresses(cfg.MaxPerAddress), started: make(chan struct{})}
 	s.loops.Store(&[]*loop{})
 	cfg.Hub.FlushBy(s)
 	return s, nil
@@ -53,19 +57,23 @@ func New(cfg Config) (*Server, error) {
 // the engine ends without having been asked: gnet itself says nothing when it runs
 // out of file descriptors. Whoever gets an error must end the process.
 func (s *Server) Run() error {
-	addrs := make([]string, len(s.cfg.Listen))
-	for i, a := range s.cfg.Listen {
-		addrs[i] = "tcp://" + a
+	addrs, err := s.reserve()
+	if err == nil {
+		err = gnet.Rotate(s, addrs,
+			gnet.WithNumEventLoop(s.cfg.Loops),
+			// Each loop accepts its own connections, so that it takes or refuses one in the
+			// same turn; the kernel deals them out evenly.
+			gnet.WithReusePort(true),
+			gnet.WithTicker(true),
+			gnet.WithTCPNoDelay(gnet.TCPNoDelay),
+			gnet.WithReuseAddr(true),
+			gnet.WithSocketSendBuffer(s.cfg.SendBufferBytes),
+			gnet.WithLogger(logger{s.cfg.Log}),
+		)
 	}
-	err := gnet.Rotate(s, addrs,
-		gnet.WithNumEventLoop(s.cfg.Loops),
-		gnet.WithLoadBalancing(gnet.LeastConnections),
-		gnet.WithTicker(true),
-		gnet.WithTCPNoDelay(gnet.TCPNoDelay),
-		gnet.WithReuseAddr(true),
-		gnet.WithSocketSendBuffer(s.cfg.SendBufferBytes),
-		gnet.WithLogger(logger{s.cfg.Log}),
-	)
+	s.mu.Lock()
+	s.giveUp()
+	s.mu.Unlock()
 	switch {
 	case err != nil:
 		return fmt.Errorf("listen on %v: %w", s.cfg.Listen, err)
@@ -115,8 +123,8 @@ const DrainPace = 10 * time.Second
 // a time and not evenly, and ends Run when all have gone or ctx is over.
 func (s *Server) Drain(ctx context.Context) error {
 	by := s.cfg.Now().Add(DrainPace)
-	if deadline, ok := ctx.Deadline(); ok && deadline.Before(by) {
-		by = deadline
+	if deadline, ok := ctx.Deadline(); ok && deadline.Add(-closeGrace).Before(by) {
+		by = deadline.Add(-closeGrace) // The last need a moment to go.
 	}
 	s.drainBy.Store(by.UnixMilli())
 	s.draining.Store(true)
@@ -166,39 +174,12 @@ func (s *Server) OnBoot(e gnet.Engine) gnet.Action {
 	return gnet.None
 }
 
-// start finds out where the server listens.
+// start says that every loop listens.
 func (s *Server) start() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, a := range s.cfg.Listen {
-		addr, err := s.boundTo(a)
-		if err != nil {
-			s.cfg.Log.Error("the address of a listener is not known", "listen", a, "error", err)
-			continue
-		}
-		s.addrs = append(s.addrs, addr)
-	}
+	s.giveUp()
 	close(s.started)
-}
-
-// boundTo asks the system which port it chose for a listener.
-func (s *Server) boundTo(listen string) (net.Addr, error) {
-	fd, err := s.engine.DupListener("tcp", listen)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = syscall.Close(fd) }() // It is a duplicate, and nothing was written.
-	name, err := syscall.Getsockname(fd)
-	if err != nil {
-		return nil, err
-	}
-	switch name := name.(type) {
-	case *syscall.SockaddrInet4:
-		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.AddrFrom4(name.Addr), uint16(name.Port))), nil
-	case *syscall.SockaddrInet6:
-		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.AddrFrom16(name.Addr), uint16(name.Port))), nil
-	}
-	return nil, fmt.Errorf("a listener has the unknown address %v", name)
 }
 
 // Flush wakes each loop that has something to write, once. It is the hub's
@@ -230,13 +211,17 @@ func (s *Server) loopOf(of gnet.EventLoop) *loop {
 
 // OnOpen takes a connection, if there is room.
 func (s *Server) OnOpen(g gnet.Conn) ([]byte, gnet.Action) {
-	if s.open.Add(1) > int64(s.cfg.MaxConnections) || s.draining.Load() {
-		s.open.Add(-1)
-		s.metrics.overCap.Inc()
+	address := s.cfg.addressOf(g.RemoteAddr())
+	if reason := s.refusalFor(address); reason != "" {
+		s.metrics.overCap.WithLabelValues(reason).Inc()
 		return nil, gnet.Close
 	}
 	l := s.loopOf(g.EventLoop())
-	c := &conn{gnet: g, loop: l, closeBy: s.cfg.Now().Add(s.cfg.HandshakeTimeout).UnixMilli()}
+	now := s.cfg.Now()
+	c := &conn{
+		gnet: g, loop: l, address: address, stranger: true,
+		accepted: now.UnixMilli(), closeBy: now.Add(s.cfg.HandshakeTimeout).UnixMilli(),
+	}
 	g.SetContext(c)
 	l.add(c)
 	s.metrics.accepted.Inc()
@@ -255,6 +240,8 @@ func (s *Server) OnClose(g gnet.Conn, _ error) gnet.Action {
 		c.session.Closed()
 	}
 	c.loop.remove(c)
+	c.meet()
+	s.addresses.Release(c.address)
 	s.open.Add(-1)
 	s.metrics.connections.Dec()
 	return gnet.None

@@ -97,6 +97,9 @@ func (d *Decoder) Next(b []byte, limit int) (m Message, n int, err error) {
 	}
 }
 
+// Held is how many bytes of an unfinished message the decoder keeps.
+func (d *Decoder) Held() int { return len(d.partial) }
+
 // header is what a frame says before its payload.
 type header struct {
 	op     Opcode

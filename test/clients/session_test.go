@@ -196,6 +196,16 @@ func TestWhoAsksTooOftenIsRefusedAndThenSentAway(t *testing.T) {
 	if done < 50 || refused == 0 {
 		t.Errorf("%d calls were done and %d refused, want 50 and a few, and the rest", done, refused)
 	}
+	// There is no second budget at the other door.
+	refused = 0
+	for range 5 {
+		if _, err := ann.try(t, "Devices.List", object{}); isRefusal(err, "exhausted") {
+			refused++
+		}
+	}
+	if refused == 0 {
+		t.Error("over HTTP five more calls were done")
+	}
 	for n := 0; phone.client.State() == centrifuge.StateConnected && n < 3000; n++ {
 		go func() { _, _ = phone.call(within(t), "Devices.List", object{}) }() // How it is refused was seen.
 	}

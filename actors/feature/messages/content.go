@@ -3,7 +3,6 @@ package messages
 import (
 	"strconv"
 	"time"
-	"unicode/utf16"
 
 	"kith/actors/entity"
 	"kith/actors/pb"
@@ -80,9 +79,18 @@ func validateText(p *entity.Policy, t *pb.Text) error {
 	return nil
 }
 
+// utf16Units is the length of a text as JavaScript and Java count it. The doors
+// let nothing but UTF-8 in, so each character has one byte that continues
+// nothing, and one that takes two units begins with 0xF0 or more: to decode the
+// characters takes four times as long.
 func utf16Units(s string) (n int) {
-	for _, r := range s {
-		n += utf16.RuneLen(r)
+	for i := range len(s) {
+		if s[i]&0xC0 != 0x80 {
+			n++
+		}
+		if s[i] >= 0xF0 {
+			n++
+		}
 	}
 	return n
 }
