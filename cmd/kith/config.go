@@ -49,8 +49,9 @@ type Config struct {
 	// profile "dev". A file that names tenants replaces it.
 	Tenants map[string]Tenant `koanf:"tenants"`
 	// Origins are the web pages that may connect, as browsers name them:
-	// "https://app.example.org", or "*" for all. A client that is no browser names
-	// none and is not concerned. Default: pages of this machine only.
+	// "https://app.example.org", "http://localhost:3000", or "*" for all. A client
+	// that is no browser names none and is not concerned. Default: only pages of
+	// the server's own host and port.
 	Origins []string `koanf:"origins"`
 	// MaxConnections bounds the open WebSockets. Default 10,000. The file
 	// descriptors that the system grants (RLIMIT_NOFILE) must suffice for them,

@@ -47,7 +47,7 @@ func (c *FeedCmd) Run() error {
 	if err != nil {
 		return err
 	}
-	f := &feed{cmd: c, config: config, out: os.Stdout, present: map[string]*client.Client{}, run: fmt.Sprint(time.Now().UnixNano())}
+	f := &feed{cmd: c, config: config, out: os.Stdout, present: map[string]*client.Client{}, people: map[string]bool{}, run: fmt.Sprint(time.Now().UnixNano())}
 	defer f.hangUp()
 	if err := f.create(); err != nil {
 		return errors.Join(err, file.Close())
@@ -85,7 +85,8 @@ type feed struct {
 	owner   *client.Client
 	group   uint64
 	present map[string]*client.Client // by nick
-	people  int
+	people  map[string]bool           // who was ever there, by nick
+	moves   int                       // comings and goings
 	said    []irc.Line
 	shown   time.Time
 }
@@ -174,9 +175,9 @@ func (f *feed) enter(nick string) (*client.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", nick, err)
 	}
-	f.present[nick] = c
-	f.people++
-	req := &pb.JoinRequest{ConversationId: f.group, RequestId: fmt.Sprintf("%s-join-%d", f.run, f.people)}
+	f.present[nick], f.people[nick] = c, true
+	f.moves++
+	req := &pb.JoinRequest{ConversationId: f.group, RequestId: fmt.Sprintf("%s-join-%d", f.run, f.moves)}
 	return c, f.call(c, "Groups.Join", req, &pb.JoinResponse{})
 }
 
@@ -188,7 +189,8 @@ func (f *feed) leave(nick string) error {
 	}
 	delete(f.present, nick)
 	defer c.Close()
-	req := &pb.LeaveRequest{ConversationId: f.group, RequestId: fmt.Sprintf("%s-leave-%d", f.run, f.people)}
+	f.moves++
+	req := &pb.LeaveRequest{ConversationId: f.group, RequestId: fmt.Sprintf("%s-leave-%d", f.run, f.moves)}
 	return f.call(c, "Groups.Leave", req, &pb.LeaveResponse{})
 }
 
@@ -241,7 +243,7 @@ func (f *feed) compare() error {
 	if n != len(f.said) {
 		return fmt.Errorf("the history has %d messages, the log has %d", n, len(f.said))
 	}
-	_, err := fmt.Fprintf(f.out, "conversation %d: %d messages by %d people; the history equals the log\n", f.group, n, f.people)
+	_, err := fmt.Fprintf(f.out, "conversation %d: %d messages by %d people; the history equals the log\n", f.group, n, len(f.people))
 	return err
 }
 

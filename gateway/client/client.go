@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 
 	"github.com/centrifugal/centrifuge-go"
 	"google.golang.org/protobuf/proto"
@@ -49,6 +50,9 @@ func (e *Error) Error() string { return e.Msg }
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if cfg.App == "" {
 		cfg.App = "kith"
+	}
+	if u, err := url.Parse(cfg.URL); err != nil || u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "" {
+		return nil, fmt.Errorf("%q is no WebSocket address; one is ws://127.0.0.1:8000/connection/websocket", cfg.URL)
 	}
 	conn := centrifuge.NewProtobufClient(cfg.URL, centrifuge.Config{
 		Token: cfg.Token,
@@ -107,7 +111,7 @@ func (c *Client) Call(ctx context.Context, method string, req, resp proto.Messag
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", method, err)
 	}
-	res, err := c.conn.RPC(ctx, method, data)
+	data, err = c.rpc(ctx, method, data)
 	var refused *centrifuge.Error
 	switch {
 	case errors.As(err, &refused):
@@ -115,10 +119,30 @@ func (c *Client) Call(ctx context.Context, method string, req, resp proto.Messag
 	case err != nil:
 		return fmt.Errorf("%s: %w", method, err)
 	}
-	if err := proto.Unmarshal(res.Data, resp); err != nil {
+	if err := proto.Unmarshal(data, resp); err != nil {
 		return fmt.Errorf("decode the reply of %s: %w", method, err)
 	}
 	return nil
+}
+
+// rpc is the SDK's RPC, but it does return when ctx is over: when a connection
+// breaks in the middle of a write, the SDK (v0.10.10) waits for ever.
+func (c *Client) rpc(ctx context.Context, method string, data []byte) ([]byte, error) {
+	type answer struct {
+		data []byte
+		err  error
+	}
+	answered := make(chan answer, 1)
+	go func() { // It ends when the SDK answers, at the latest with Close.
+		res, err := c.conn.RPC(ctx, method, data)
+		answered <- answer{res.Data, err}
+	}()
+	select {
+	case a := <-answered:
+		return a.data, a.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // Close ends the connection.

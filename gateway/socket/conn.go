@@ -132,7 +132,7 @@ func (c *Config) admit(u *wire.Upgrade) error {
 	if origin, err := url.Parse(u.Origin); err == nil && origin.Host == u.Host {
 		return nil
 	}
-	return &wire.UpgradeError{Status: wire.StatusForbidden, Msg: "pages of this origin may not connect here"}
+	return &wire.UpgradeError{Status: wire.StatusForbidden, Msg: "pages of this origin may not connect here; the operator can add it to origins"}
 }
 
 // receive takes one message from the front of b. It returns how many bytes that
