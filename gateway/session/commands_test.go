@@ -37,7 +37,7 @@ func TestCommands(t *testing.T) {
 		w, l := signedIn(t)
 		for _, c := range []struct{ method, data, want string }{
 			{"No.Such", `{}`, "error 104"},
-			{"Devices.Connect", `{}`, "error 104"}, // Internal: only the gateway calls it.
+			{"Devices.Connect", `{}`, "error 104"},             // Internal: only the gateway calls it.
 			{"Devices.Connect", `{"nonsense":1}`, "error 104"}, // Nobody looks at what it is asked with.
 			{"Messages.Send", `{"nonsense":1}`, "error 107"},
 			{"Messages.Send", `{}`, "error 107"},

@@ -21,7 +21,8 @@ func channelName(ref entity.Ref, user string) string {
 	if ref.Kind == pb.Kind_USER {
 		return userPrefix + user
 	}
-	return conversationPrefix + strconv.FormatUint(ref.ID, 10)
+	var room [len(conversationPrefix) + 20]byte // 2 → 1 allocs; each event needs its name.
+	return string(strconv.AppendUint(append(room[:0], conversationPrefix...), ref.ID, 10))
 }
 
 // parseChannel returns the log that a viewer calls by name: his own, or a
