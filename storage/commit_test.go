@@ -130,12 +130,12 @@ func TestAStoreAnswersAsAMapDoes(t *testing.T) {
 	fs := vfs.NewMem()
 	d := mustOpen(t, small(fs))
 	want := model{}
-	for i := range 600 {
+	for i := range rounds(300, 600) {
 		group := randomGroup(rng, 40)
 		mustCommit(t, d, group...)
 		want.apply(group)
 		check(t, d, want, rng)
-		if i%150 == 149 {
+		if i%100 == 99 {
 			mustClose(t, d)
 			d = mustOpen(t, small(fs))
 			check(t, d, want, rng)
@@ -151,7 +151,7 @@ func TestACommitThatReturnedSurvivesAPowerCut(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 8))
 	mem := vfs.NewCrashableMem()
 	want := model{}
-	for range 30 {
+	for range rounds(12, 30) {
 		d := mustOpen(t, small(mem))
 		check(t, d, want, rng)
 		for range 1 + rng.IntN(20) {
@@ -175,7 +175,7 @@ func TestAPowerCutWithinACommitLeavesAllOfItOrNothing(t *testing.T) {
 	}))
 	d := mustOpen(t, cfg)
 	before := model{}
-	for i := range 80 {
+	for i := range rounds(40, 80) {
 		group := append(randomGroup(rng, 80), row("k00", fmt.Sprint(i)))
 		mustCommit(t, d, group...)
 		after := maps.Clone(before)

@@ -75,6 +75,9 @@ func tear(before, after []byte, landed func(sector int) bool) []byte {
 func TestNoMessageMakesATornLogLookDamaged(t *testing.T) {
 	rng := rand.New(rand.NewPCG(13, 14))
 	for first := range 20 { // each place that a forged chunk can have in its block
+		if first%5 != 0 && !*long {
+			continue
+		}
 		for _, message := range []int{3_000, 31_000, 100_000} {
 			fs, path, before, after := tornLog(t, 300+first, message)
 			check := func(what string, landed func(sector int) bool) {
@@ -96,6 +99,9 @@ func TestNoMessageMakesATornLogLookDamaged(t *testing.T) {
 				lost[i] = rng.IntN(2) == 0
 			}
 			check("half is lost", func(s int) bool { return !lost[s] })
+			if message > 3_000 {
+				continue // Pebble would try every bit of it.
+			}
 			d := mustOpen(t, small(fs))
 			if val, _, err := d.Get([]byte("a")); len(val) != 300+first || err != nil {
 				t.Errorf("the group before the torn one has %d bytes, %v", len(val), err)
@@ -164,7 +170,7 @@ func TestABadRecordBeforeAnotherIsNoticed(t *testing.T) {
 	places := chunksOf(t, b, log)
 	for _, at := range places[:len(places)-1] {
 		for _, in := range []int{0, 3, 6, 7, 10, 11, 18, 19, 40, 200} {
-			for bit := range 8 {
+			for bit := at % 3; bit < 8; bit += rounds(3, 1) {
 				bad := bytes.Clone(b)
 				bad[at+in] ^= 1 << bit
 				write(t, whole, path, bad)

@@ -3,6 +3,7 @@ package storage
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -16,6 +17,17 @@ import (
 
 	"kith/actors/entity"
 )
+
+// long is for a night: every test in more places and for more rounds.
+var long = flag.Bool("long", false, "test more places and rounds")
+
+// rounds is few, or many if the tests may take long.
+func rounds(few, many int) int {
+	if *long {
+		return many
+	}
+	return few
+}
 
 // small is a store that costs little to open, on fs.
 func small(fs vfs.FS) Config {
