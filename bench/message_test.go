@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -61,10 +62,8 @@ func clientCost(b *testing.B, d wire.Dialect) float64 {
 		b.Fatal(err)
 	}
 	frames := make([][]byte, messages)
-	text := &pb.MessageSent{Content: &pb.Content{Type: &pb.Content_Text{Text: &pb.Text{Text: string(make([]byte, TextBytes))}}}}
-	body := &entity.EventType{Number: 0x10, Name: "MessageSent", Class: pb.Class_HISTORY}
 	for i := range frames {
-		frames[i] = serverFrames(b, d, uint64(i), text, body)
+		frames[i] = serverFrames(b, d, uint64(i))
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -85,13 +84,18 @@ func clientCost(b *testing.B, d wire.Dialect) float64 {
 }
 
 // serverFrames are a reply and a publication as the server writes them.
-func serverFrames(b *testing.B, d wire.Dialect, n uint64, body *pb.MessageSent, t *entity.EventType) []byte {
+func serverFrames(b *testing.B, d wire.Dialect, n uint64) []byte {
+	text := strings.Repeat("x", TextBytes)
 	out, err := d.AppendResult(wire.OpenFrame(nil), uint32(firstID+n), &pb.SendResponse{Seq: n + 2, At: 1765432100123})
 	if err != nil {
 		b.Fatal(err)
 	}
 	out = wire.CloseFrame(out, 0, d.Protocol.Opcode())
 	var f wire.Frame
-	f.Reset(fmt.Sprint("c:", uint64(1)<<51), &entity.Event{Seq: n + 2, At: 1765432100123, By: "user-0001", Type: t, Body: body})
+	f.Reset(fmt.Sprint("c:", uint64(1)<<51), &entity.Event{
+		Seq: n + 2, At: 1765432100123, By: "user-0001",
+		Type: &entity.EventType{Number: 0x10, Name: "MessageSent", Class: pb.Class_HISTORY},
+		Body: &pb.MessageSent{Content: &pb.Content{Type: &pb.Content_Text{Text: &pb.Text{Text: text}}}},
+	})
 	return append(out, f.For(d)...)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -406,3 +408,10 @@ func cpuOf(b testing.TB, who int) time.Duration {
 }
 
 const rusageThread = 1 // RUSAGE_THREAD, which package syscall does not name.
+
+// The collector works as it does under `kith serve`.
+func init() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(200)
+	}
+}
