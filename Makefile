@@ -41,7 +41,11 @@ fuzz:     ## every fuzz target for 30 s each; FUZZTIME=10m for more
 	@scripts/fuzz $(or $(FUZZTIME),30s)
 
 bench:    ## where each microsecond of a message goes
-	$(GO) test ./bench ./gateway/... ./actors/... ./storage -run '^$$' -bench . -benchmem
+	$(GO) test ./bench -run '^$$' -bench . -benchmem -benchtime 400000x
+	@scripts/build
+	$(GO) run ./bench/sockets -in-flight 8
+	$(GO) run ./bench/sockets -in-flight 1
+	$(GO) test ./gateway/... ./actors/... ./storage -run '^$$' -bench . -benchmem
 
 generate: ## generated code, from the .proto files
 	cd tools && $(GO) run ./generate -root ..
