@@ -271,7 +271,7 @@ func (q *requests) remember(m *Memory, writes []Write, asked requested, reply pr
 func (q *requests) sweep(m *Memory, writes []Write, oldest uint32) []Write {
 	from := q.swept // Below it everything is gone, or its deletion is pending.
 	q.swept = oldest
-	found := slices.ContainsFunc(q.pending, func(r requested) bool { return r.bucket < oldest })
+	found := slices.ContainsFunc(q.pending, func(r requested) bool { return r.bucket >= from && r.bucket < oldest })
 	for len(q.seen) > 0 && q.seen[0].bucket < oldest {
 		q.words -= len(q.seen[0].words)
 		q.seen = slices.Delete(q.seen, 0, 1)

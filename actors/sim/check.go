@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
-	"slices"
 
 	"kith/actors/entity"
 	"kith/actors/host"
@@ -119,12 +118,7 @@ func (c *checker) compare(b *host.Box, j *host.Job, turn entity.Turn, out *entit
 // diffWrites describes the first write that differs, or returns "". The stamp
 // of a row that is rewritten while its first commit is under way is no function
 // of the rows: it is there for who reads the disk and not yet for the entity.
-//
-// Which old requests are swept in a Step depends on what the entity remembers
-// of the last sweep; no Step can see whether it was done. So ranges are not
-// compared.
 func diffWrites(got, want []entity.Write) string {
-	got, want = withoutRanges(got), withoutRanges(want)
 	if len(got) != len(want) {
 		return fmt.Sprintf("%d and %d", len(got), len(want))
 	}
@@ -138,10 +132,6 @@ func diffWrites(got, want []entity.Write) string {
 		}
 	}
 	return ""
-}
-
-func withoutRanges(writes []entity.Write) []entity.Write {
-	return slices.DeleteFunc(slices.Clone(writes), func(w entity.Write) bool { return w.End != nil })
 }
 
 func unstamped(val []byte) []byte {
