@@ -14,7 +14,7 @@ run:      ## build, then start one node with a store in ./data on loopback
 build:    ## build bin/kith
 	@scripts/build
 
-test:     ## everything that CI runs; installs node, npm through apt when it is root
+test:     ## everything that CI runs; installs node, npm, chromium through apt when it is root
 	@scripts/test
 
 check: lint fresh ## what needs no running server: format, vet, staticcheck, generated code
@@ -43,8 +43,8 @@ fuzz:     ## every fuzz target for 30 s each; FUZZTIME=10m for more
 bench:    ## where each microsecond of a message goes
 	$(GO) test ./bench -run '^$$' -bench . -benchmem -benchtime 400000x
 	@scripts/build
-	$(GO) run ./bench/sockets -in-flight 8
-	$(GO) run ./bench/sockets -in-flight 1
+	bin/kith load direct --spawn --inflight 8
+	bin/kith load direct --spawn --inflight 1 --echo
 	$(GO) test ./gateway/... ./actors/... ./storage -run '^$$' -bench . -benchmem
 
 generate: ## generated code, from the .proto files

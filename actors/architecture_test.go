@@ -52,7 +52,7 @@ var imports = map[string]string{
 	"gateway/session":          "actors/entity actors/pb gateway/wire gateway/limit",
 	"gateway/socket":           "actors/entity actors/pb gateway/wire gateway/limit gateway/session",
 	"gateway/httpapi":          "actors/entity actors/pb gateway/wire gateway/auth gateway/limit",
-	"gateway/outbound":         "actors/entity actors/pb",
+	"gateway/outbound":         "actors/entity actors/pb gateway/wire",
 	"gateway/client":           "actors/entity actors/pb gateway/wire",
 	"geo":                      "",
 	"cmd":                      anything,

@@ -3,7 +3,6 @@ package bench
 import (
 	"fmt"
 	"runtime"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"kith/actors/entity"
 	"kith/actors/pb"
 	"kith/gateway/wire"
+	"kith/loadtest/talk"
 )
 
 // dialects are the two ways in which nearly everybody talks to a server: SDKs in
@@ -57,36 +57,53 @@ func micros(d time.Duration, n int) float64 { return float64(d.Nanoseconds()) / 
 // two publications read.
 func clientCost(b *testing.B, d wire.Dialect) float64 {
 	const messages = 20_000
-	p, err := NewPair(d, 0, func(string, string) uint64 { return 1 << 51 })
-	if err != nil {
-		b.Fatal(err)
-	}
+	rules := newRules(d)
+	p, author := newPair(rules, 0), newPair(rules, 0)
+	p.Is(1 << 51)
+	author.Is(1 << 51)
 	frames := make([][]byte, messages)
+	replies := make([]int, messages)
 	for i := range frames {
-		frames[i] = serverFrames(b, d, uint64(i))
+		req := &pb.SendRequest{}
+		if err := decode(d, next(b, author.People[0]), req); err != nil {
+			b.Fatal(err)
+		}
+		frames[i], replies[i] = serverFrames(b, d, uint64(i), req.Content)
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	began := cpuOf(b, rusageThread)
 	var in []byte
-	me, other := &p.People[0], &p.People[1]
-	for _, f := range frames {
-		in = append(in[:0], me.Send()...)
-		reply, _ := serverFrame(f)
+	me, other := p.People[0], p.People[1]
+	for i, f := range frames {
+		in = append(in[:0], next(b, me)...)
 		if _, err := me.Read(f); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := other.Read(f[2+len(reply):]); err != nil {
+		if _, err := other.Read(f[replies[i]:]); err != nil {
 			b.Fatal(err)
 		}
 	}
-	return micros(cpuOf(b, rusageThread)-began, messages)
+	used := cpuOf(b, rusageThread) - began
+	if err := through(p); err != nil {
+		b.Fatal(err)
+	}
+	return micros(used, messages)
 }
 
-// serverFrames are a reply and a publication as the server writes them.
-func serverFrames(b *testing.B, d wire.Dialect, n uint64) []byte {
-	text := strings.Repeat("x", TextBytes)
-	out, err := d.AppendResult(wire.OpenFrame(nil), uint32(firstID+n), &pb.SendResponse{Seq: n + 2, At: 1765432100123})
+// next is the frame of a person's next message.
+func next(b *testing.B, p *talk.Person) []byte {
+	frame, err := p.Next(0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return frame
+}
+
+// serverFrames are a reply and a publication as the server writes them, and the
+// size of the reply.
+func serverFrames(b *testing.B, d wire.Dialect, n uint64, content *pb.Content) (both []byte, reply int) {
+	out, err := d.AppendResult(wire.OpenFrame(nil), uint32(talk.FirstID+n), &pb.SendResponse{Seq: n + 2, At: 1765432100123})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -95,7 +112,7 @@ func serverFrames(b *testing.B, d wire.Dialect, n uint64) []byte {
 	f.Reset(fmt.Sprint("c:", uint64(1)<<51), &entity.Event{
 		Seq: n + 2, At: 1765432100123, By: "user-0001",
 		Type: &entity.EventType{Number: 0x10, Name: "MessageSent", Class: pb.Class_HISTORY},
-		Body: &pb.MessageSent{Content: &pb.Content{Type: &pb.Content_Text{Text: &pb.Text{Text: text}}}},
+		Body: &pb.MessageSent{Content: content},
 	})
-	return append(out, f.For(d)...)
+	return append(out, f.For(d)...), len(out)
 }

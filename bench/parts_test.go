@@ -4,11 +4,13 @@ import (
 	"errors"
 	"net"
 	"runtime"
+	"strings"
 	"testing"
 
 	"kith/actors/entity"
 	"kith/actors/pb"
 	"kith/gateway/wire"
+	"kith/loadtest/talk"
 )
 
 // timed reports what the thread uses for one f: other work on the machine does
@@ -27,16 +29,14 @@ func timed(b *testing.B, f func() error) {
 }
 
 // sent is a person's next message as the server gets it, and what is in it.
-func sent(b *testing.B, d wire.Dialect) (*Person, *pb.SendRequest) {
-	p, err := NewPair(d, 0, func(string, string) uint64 { return 1 << 51 })
-	if err != nil {
-		b.Fatal(err)
-	}
+func sent(b *testing.B, d wire.Dialect) (*talk.Person, *pb.SendRequest) {
+	p := newPair(newRules(d), 0)
+	p.Is(1 << 51)
 	req := &pb.SendRequest{}
-	if err := decode(d, append([]byte{}, p.People[0].Send()...), req); err != nil {
+	if err := decode(d, append([]byte{}, next(b, p.People[0])...), req); err != nil {
 		b.Fatal(err)
 	}
-	return &p.People[0], req
+	return p.People[0], req
 }
 
 func decode(d wire.Dialect, b []byte, req *pb.SendRequest) error {
@@ -61,7 +61,7 @@ func BenchmarkDecode(b *testing.B) {
 			p, _ := sent(b, d.Dialect)
 			var in []byte
 			timed(b, func() error {
-				in = append(in[:0], p.Send()...)
+				in = append(in[:0], next(b, p)...)
 				return decode(d.Dialect, in, &pb.SendRequest{})
 			})
 		})
@@ -104,7 +104,7 @@ func BenchmarkSocketWrite(b *testing.B) {
 		for buf := make([]byte, 64<<10); err == nil; _, err = in.Read(buf) {
 		}
 	}()
-	frames := serverFrames(b, dialects[0].Dialect, 1)
+	frames, _ := serverFrames(b, dialects[0].Dialect, 1, &pb.Content{Type: &pb.Content_Text{Text: &pb.Text{Text: strings.Repeat("x", textBytes)}}})
 	timed(b, func() error {
 		_, err := out.Write(frames)
 		return err

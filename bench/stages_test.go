@@ -12,6 +12,7 @@ import (
 	"kith/actors/host"
 	"kith/gateway/session"
 	"kith/gateway/wire"
+	"kith/loadtest/talk"
 )
 
 // BenchmarkStages takes the same path as BenchmarkMessage, a group of messages
@@ -59,7 +60,7 @@ var stageNames = [stages]string{"receive", "step", "take", "commit", "release", 
 type yard struct {
 	core  *host.Core
 	lanes []*lane
-	pairs []*Pair
+	pairs []*talk.Conversation
 	jobs  []job
 	dirty []*lane
 
@@ -78,7 +79,7 @@ type job struct {
 type lane struct {
 	yard    *yard
 	session *session.Session
-	person  *Person
+	person  *talk.Person
 	frames  wire.Decoder
 	in, out []byte
 }
@@ -123,21 +124,23 @@ func newYard(b *testing.B, d wire.Dialect) *yard {
 	}
 	number, _ := y.core.Tenant(tenant)
 	hub.Serve(y.core, verifier(number))
+	rules := newRules(d)
 	for i := range pairs {
-		p, err := NewPair(d, i, func(a, b string) uint64 { return entity.DirectNumber(number, a, b) })
-		if err != nil {
-			b.Fatal(err)
-		}
+		p := newPair(rules, i)
 		y.pairs = append(y.pairs, p)
-		for j := range p.People {
-			l := &lane{yard: y, person: &p.People[j]}
+		for _, person := range p.People {
+			l := &lane{yard: y, person: person}
 			l.session = hub.Open(l, d.Protocol)
 			y.lanes = append(y.lanes, l)
+			if err := person.Greeted(); err != nil {
+				b.Fatal(err)
+			}
 		}
 	}
-	y.round(b, func(p *Person) ([]byte, error) { return p.Connect(p.Name()) })
-	y.round(b, (*Person).Open)
-	y.round(b, func(p *Person) ([]byte, error) { return p.Send(), nil })
+	for range y.lanes[0].person.Script {
+		y.round(b, func(in []byte, p *talk.Person) []byte { return append(in, p.Take()...) })
+	}
+	y.round(b, func(in []byte, p *talk.Person) []byte { return append(in, next(b, p)...) })
 	return y
 }
 
@@ -145,11 +148,11 @@ func newYard(b *testing.B, d wire.Dialect) *yard {
 func (y *yard) measure(b *testing.B, inFlight int) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	frames := func(p *Person) (all []byte, err error) {
+	frames := func(in []byte, p *talk.Person) []byte {
 		for range inFlight {
-			all = append(all, p.Send()...)
+			in = append(in, next(b, p)...)
 		}
-		return all, nil
+		return in
 	}
 	rounds := max(2, b.N/(len(y.lanes)*inFlight))
 	n := rounds * len(y.lanes) * inFlight
@@ -173,13 +176,10 @@ func (y *yard) measure(b *testing.B, inFlight int) {
 
 // round has everybody send something and goes on until all is quiet. It returns
 // what the clients' part has used.
-func (y *yard) round(b *testing.B, frames func(*Person) ([]byte, error)) (outside time.Duration) {
+func (y *yard) round(b *testing.B, frames func(in []byte, p *talk.Person) []byte) (outside time.Duration) {
 	began := cpuOf(b, rusageThread)
 	for _, l := range y.lanes {
-		var err error
-		if l.in, err = frames(l.person); err != nil {
-			b.Fatal(err)
-		}
+		l.in = frames(l.in[:0], l.person)
 	}
 	outside = cpuOf(b, rusageThread) - began
 	y.stage(b, receiving, func() {
@@ -192,13 +192,13 @@ func (y *yard) round(b *testing.B, frames func(*Person) ([]byte, error)) (outsid
 	}
 	began = cpuOf(b, rusageThread)
 	for _, l := range y.lanes {
-		if news, err := l.person.Read(l.out); err != nil || news.Read != len(l.out) {
-			b.Fatalf("%d of %d bytes were read: %v", news.Read, len(l.out), err)
+		if n, err := l.person.Read(l.out); err != nil || n != len(l.out) {
+			b.Fatalf("%d of %d bytes were read: %v", n, len(l.out), err)
 		}
 		l.out = l.out[:0]
 	}
 	for _, p := range y.pairs {
-		if err := p.Verify(); err != nil {
+		if err := through(p); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"kith/actors/host"
 	"kith/gateway/session"
 	"kith/gateway/wire"
+	"kith/loadtest/talk"
 	"kith/storage"
 )
 
@@ -36,7 +37,7 @@ type world struct {
 	host    *host.Host
 	hub     *session.Hub
 	loops   []*loop
-	pairs   []*Pair
+	pairs   []*talk.Conversation
 	number  entity.Tenant
 
 	left    atomic.Int64 // messages that may still be sent
@@ -115,40 +116,43 @@ func (w *world) connect(loops int) {
 	for range loops {
 		w.loops = append(w.loops, &loop{world: w, wake: make(chan struct{}, 1), stop: make(chan struct{})})
 	}
-	direct := func(a, b string) uint64 { return entity.DirectNumber(w.number, a, b) }
-	for i := range pairs {
-		p, err := NewPair(w.dialect, i, direct)
-		if err != nil {
-			w.b.Fatal(err)
+	rules := newRules(w.dialect)
+	rules.May = func() bool { return w.left.Add(-1) >= 0 }
+	rules.Through = func() {
+		if w.pending.Add(-1) == 0 {
+			close(w.done)
 		}
+	}
+	for i := range pairs {
+		p := newPair(rules, i)
 		w.pairs = append(w.pairs, p)
 		l := w.loops[i%loops] // Both on one: who writes back does it where he heard.
-		a, b := &conn{loop: l, person: &p.People[0]}, &conn{loop: l, person: &p.People[1]}
-		a.other, b.other = b, a
-		for _, c := range []*conn{a, b} {
+		l.pairs = append(l.pairs, p)
+		for _, person := range p.People {
+			c := &conn{loop: l, person: person}
 			c.session = w.hub.Open(c, w.dialect.Protocol)
+			person.Link = client{c}
 			l.conns = append(l.conns, c)
 		}
 	}
 	for _, l := range w.loops {
 		l.running.Go(l.run)
 	}
-	w.ask(func(p *Person) ([]byte, error) { return p.Connect(p.Name()) }, 1)
-	w.ask((*Person).Open, 2)
+	w.greet()
 	w.send(2*pairs, 1)
 }
 
-// ask has everybody send his n-th command and waits for the replies.
-func (w *world) ask(frame func(*Person) ([]byte, error), n int) {
+// greet lets everybody do what comes before messages, and waits for it.
+func (w *world) greet() {
 	for _, l := range w.loops {
 		l.do(func() {
 			for _, c := range l.conns {
-				b, err := frame(c.person)
-				if err != nil {
+				if err := c.person.Greeted(); err != nil {
 					w.fail(err)
 				}
-				c.receive(b)
+				c.mark()
 			}
+			l.use()
 		})
 	}
 	for deadline := time.Now().Add(time.Minute); ; {
@@ -156,7 +160,7 @@ func (w *world) ask(frame func(*Person) ([]byte, error), n int) {
 		for _, l := range w.loops {
 			l.do(func() {
 				for _, c := range l.conns {
-					if c.person.Answered() < n {
+					if !c.person.Ready() {
 						missing++
 					}
 				}
@@ -164,6 +168,9 @@ func (w *world) ask(frame func(*Person) ([]byte, error), n int) {
 		}
 		if missing == 0 {
 			return
+		}
+		if err := w.failed.Load(); err != nil {
+			w.b.Fatal(*err)
 		}
 		if time.Now().After(deadline) {
 			w.b.Fatalf("%d people have no answer", missing)
@@ -180,9 +187,10 @@ func (w *world) send(n, inFlight int) {
 	for _, l := range w.loops {
 		l.do(func() {
 			for _, c := range l.conns {
-				c.slots += inFlight
+				c.person.Give(inFlight)
+				c.mark()
 			}
-			l.sendAll()
+			l.use()
 		})
 	}
 	select {
@@ -193,7 +201,7 @@ func (w *world) send(n, inFlight int) {
 	for _, l := range w.loops {
 		l.do(func() {
 			for _, c := range l.conns {
-				c.slots = 0
+				c.person.Rest()
 			}
 		})
 	}
@@ -206,10 +214,17 @@ func (w *world) fail(err error) { w.failed.CompareAndSwap(nil, &err) }
 
 // verify checks that nothing was lost.
 func (w *world) verify() {
-	for _, p := range w.pairs {
-		if err := p.Verify(); err != nil {
-			w.b.Error(err)
-		}
+	for _, l := range w.loops {
+		l.do(func() {
+			for _, p := range l.pairs {
+				if err := through(p); err != nil {
+					w.fail(err)
+				}
+			}
+		})
+	}
+	if err := w.failed.Load(); err != nil {
+		w.b.Fatal(*err)
 	}
 }
 
@@ -256,9 +271,9 @@ type loop struct {
 
 	// What is below belongs to the loop alone.
 	conns []*conn
-	ready []*conn // whose clients have free slots
+	pairs []*talk.Conversation
+	ready []*conn // whose clients have something to write
 	spare []*conn
-	in    []byte
 }
 
 func (l *loop) run() {
@@ -280,7 +295,7 @@ func (l *loop) run() {
 			c.session.Flush()
 		}
 		l.spare = list
-		l.sendReady()
+		l.use()
 	}
 }
 
@@ -301,18 +316,20 @@ func (l *loop) do(f func()) {
 	<-over
 }
 
-func (l *loop) sendAll() {
-	for _, c := range l.conns {
-		c.fill()
-	}
-}
-
-func (l *loop) sendReady() {
-	for _, c := range l.ready {
+// use lets the clients write that have something to write: what they were told to,
+// and messages for which there are free slots.
+func (l *loop) use() {
+	for len(l.ready) > 0 {
+		c := l.ready[len(l.ready)-1]
+		l.ready = l.ready[:len(l.ready)-1]
 		c.isReady = false
-		c.fill()
+		if out := c.person.Take(); len(out) > 0 {
+			c.receive(append([]byte{}, out...)) // What answers may make him write again.
+		}
+		if err := c.person.Conversation().Send(); err != nil {
+			l.world.fail(err)
+		}
 	}
-	l.ready = l.ready[:0]
 }
 
 // A conn is a connection without a socket: a pair's client at one end, a session
@@ -320,11 +337,18 @@ func (l *loop) sendReady() {
 type conn struct {
 	loop    *loop
 	session *session.Session
-	person  *Person
-	other   *conn
+	person  *talk.Person
 	frames  wire.Decoder
-	slots   int // that are free
 	isReady bool
+}
+
+// A client is the client's end of it.
+type client struct{ *conn }
+
+// Write is of talk.Link.
+func (c client) Write(b []byte) error {
+	c.receive(b)
+	return nil
 }
 
 // Dirty is of session.Conn.
@@ -340,45 +364,22 @@ func (c *conn) Write(b []byte) (unsent int) {
 	if len(b) == 0 {
 		return 0
 	}
-	news, err := c.person.Read(b)
-	if err == nil && news.Read != len(b) {
-		err = fmt.Errorf("%d bytes were no whole frame", len(b)-news.Read)
+	n, err := c.person.Read(b)
+	if err == nil && n != len(b) {
+		err = fmt.Errorf("%d bytes were no whole frame", len(b)-n)
 	}
 	if err != nil {
 		c.loop.world.fail(err)
 	}
-	c.freed(news.Mine)
-	c.other.freed(news.Theirs)
+	c.mark()
 	return 0
 }
 
-// freed takes slots back.
-func (c *conn) freed(n int) {
-	if n == 0 {
-		return
-	}
-	c.slots += n
+// mark has the client write when the loop gets there.
+func (c *conn) mark() {
 	if !c.isReady {
 		c.isReady = true
 		c.loop.ready = append(c.loop.ready, c)
-	}
-	if w := c.loop.world; w.pending.Add(int64(-n)) == 0 {
-		close(w.done)
-	}
-}
-
-// fill uses the free slots. What a client sends at once arrives at once.
-func (c *conn) fill() {
-	w, in := c.loop.world, c.loop.in[:0]
-	for ; c.slots > 0; c.slots-- {
-		if w.left.Add(-1) < 0 {
-			break
-		}
-		in = append(in, c.person.Send()...)
-	}
-	c.loop.in = in
-	if len(in) > 0 {
-		c.receive(in)
 	}
 }
 

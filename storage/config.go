@@ -24,8 +24,13 @@ type Config struct {
 	// nothing else.
 	Dir string
 
-	// MustExist refuses to make a new store: for tools that read one.
+	// MustExist refuses to make a new store.
 	MustExist bool
+
+	// ReadOnly opens a store that exists, and changes nothing in its directory but
+	// the lock: for tools that look at a store which nobody serves, or at a
+	// checkpoint, whose incarnation is 0 as long as nothing was opened from it.
+	ReadOnly bool
 
 	// CacheBytes is the least that the block cache has. Default 128 MiB.
 	CacheBytes int64
@@ -78,6 +83,7 @@ const (
 )
 
 func (c *Config) setDefaults() {
+	c.MustExist = c.MustExist || c.ReadOnly
 	setDefault(&c.CacheBytes, defaultCacheBytes)
 	setDefault(&c.MemTableBytes, defaultMemTableBytes)
 	setDefault(&c.MaxOpenFiles, DefaultMaxOpenFiles)
@@ -141,6 +147,7 @@ func (d *DB) pebbleOptions(fresh bool) *pebble.Options {
 		// so it is an operator's step and not a side effect of an upgrade.
 		FormatMajorVersion: pebble.FormatMinSupported,
 		ErrorIfNotExists:   !fresh,
+		ReadOnly:           d.cfg.ReadOnly,
 
 		EventListener: d.listener(),
 		Logger:        pebbleLog{d},

@@ -131,8 +131,10 @@ func explainLock(err error) error {
 
 // inspect reads the identity, or begins a new store where there is none.
 func (dir *directory) inspect(cfg *Config, disk vfs.FS) error {
-	if err := checkSpace(cfg, disk); err != nil {
-		return err
+	if !cfg.ReadOnly { // Then what is replayed stays in memory.
+		if err := checkSpace(cfg, disk); err != nil {
+			return err
+		}
 	}
 	is, err := isStore(cfg, disk)
 	if err != nil {
@@ -142,7 +144,7 @@ func (dir *directory) inspect(cfg *Config, disk vfs.FS) error {
 		if dir.found, err = readIdentity(disk, disk.PathJoin(cfg.Dir, identityFile)); err != nil {
 			return err
 		}
-		if err := checkRecords(disk, cfg.Dir); err != nil {
+		if err := checkRecords(disk, cfg.Dir); err != nil || cfg.ReadOnly {
 			return err
 		}
 		return remove(disk, disk.PathJoin(cfg.Dir, birthFile))

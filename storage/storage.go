@@ -62,8 +62,12 @@ type DB struct {
 
 var _ entity.Reader = (*DB)(nil)
 
-// ErrClosed is what Close returns the second time.
-var ErrClosed = errors.New("storage: the store is closed already")
+var (
+	// ErrClosed is what Close returns the second time.
+	ErrClosed = errors.New("storage: the store is closed already")
+	// ErrReadOnly is what Commit returns of a store that was opened to be read.
+	ErrReadOnly = errors.New("storage: the store is open for reading only")
+)
 
 // Open opens the store in cfg.Dir, or makes one. The errors that an operator
 // can mend are ErrInUse, ErrForeign, ErrNewer, ErrDamaged, ErrMissing and
@@ -83,7 +87,10 @@ func Open(cfg Config) (*DB, error) {
 	}
 	d.lock = dir.lock
 	if d.db, err = d.openPebble(dir.fresh); err == nil {
-		d.incarnation, err = dir.settle(&d.cfg)
+		d.incarnation = dir.found.incarnation
+		if !cfg.ReadOnly {
+			d.incarnation, err = dir.settle(&d.cfg)
+		}
 		if err == nil {
 			err = d.serve()
 		}
@@ -178,6 +185,9 @@ func (d *DB) Commit(group []entity.Write) error {
 	if fault := d.fault.Load(); fault != nil {
 		return *fault
 	}
+	if d.cfg.ReadOnly {
+		return ErrReadOnly
+	}
 	rows, err := d.group.fill(group)
 	if err != nil {
 		return fmt.Errorf("storage: commit a group: %w", err)
@@ -213,9 +223,9 @@ func (d *DB) apply() (err error) {
 	return nil
 }
 
-// Checkpoint copies the store as of now into dir, which must not exist and
-// must be on the same disk: tables are hard links, so it takes milliseconds.
-// What is opened from the copy is a store with another incarnation, for its
+// Checkpoint copies the store as of now into dir, which must not exist. On the
+// same disk tables are hard links, so it takes milliseconds; on another they are
+// copied. What is opened from the copy is a store with another incarnation, for its
 // history parts from this one's. A copy that was cut short does not open.
 func (d *DB) Checkpoint(dir string) (err error) {
 	defer func() {

@@ -8,12 +8,13 @@ import (
 	"kith/actors/pb"
 )
 
-// The rows of a conversation. Only this package writes Members, Numbers and
-// Present, so that they agree.
+// The rows of a conversation. Only this package writes Members, Numbers, Present
+// and Admins, so that they agree.
 var (
 	Info    = entity.NewTable[pb.Conversation]() // one row
 	Members = entity.NewTable[pb.Member]()       // by user number; present and past
 	Present = entity.NewTable[pb.Present]()      // by user number; present only
+	Admins  = entity.NewTable[pb.Staff]()        // by user number; present admins, and the owner
 	Numbers = entity.NewTable[pb.MemberNumber]() // by member number
 
 	Hidden       = entity.NewTable[pb.Hidden]()      // by member number, seq
@@ -68,15 +69,20 @@ func RequireRole(m *pb.Member, least pb.Role, act string) error {
 
 // Member returns a present member by his user id, and whether there is one.
 func Member(v entity.Viewer, userID string) (*pb.Member, bool) {
-	m, _ := Members.Get(v, memberKey(v, userID))
-	return m, present(m) && m.UserId == userID
+	m := person(v, entity.Caller{User: userID, Number: entity.UserNumber(v.Self().Tenant, userID)})
+	return m, present(m)
 }
 
-// person returns the row of who is or was a member, or nil.
+// person returns the row of who is or was a member, or nil. Where the
+// conversation was dissolved it says that he has left, also before his row does.
 func person(v entity.Viewer, c entity.Caller) *pb.Member {
 	m, ok := Members.Get(v, entity.Key{}.U64(c.Number))
 	if !ok || m.UserId != c.User { // Another subject with the same number is nobody here.
 		return nil
+	}
+	if at := Of(v).GetDissolvedAt(); at != 0 && present(m) {
+		m = m.CloneVT()
+		closeAt(m, at)
 	}
 	return m
 }

@@ -7,19 +7,36 @@ import (
 
 // Log says how the log of a conversation is read, signed and addressed:
 // everybody reads what was said while he was in it, but for what he deleted for
-// himself; members sign with their numbers; the present members hear.
+// himself; members sign with their numbers; the present members hear, or, where
+// they are too many, those who watch.
 var Log = entity.LogRules{
 	Reach:    reach,
 	Author:   author,
 	Name:     name,
-	Audience: func(v entity.Viewer) *entity.Audience { return hearers.Of(v).audience },
+	Audience: audience,
 }
 
+// author lets nobody sign in a channel but its admins, where it has signatures:
+// what a subscriber does must not show who he is.
 func author(v entity.Viewer, c entity.Caller) uint32 {
-	if m := person(v, c); present(m) {
-		return m.Number
+	m := person(v, c)
+	if !present(m) || HidesMembers(v) && !(m.Role >= pb.Role_ADMIN && Of(v).Signatures) {
+		return 0
 	}
-	return 0
+	return m.Number
+}
+
+// audience of a large conversation reads no member: however many there are, an
+// event costs the same. Of one that was dissolved nobody hears any more.
+func audience(v entity.Viewer) *entity.Audience {
+	switch info := Of(v); {
+	case info.GetDissolvedAt() != 0:
+		return &entity.Audience{}
+	case info.GetLarge():
+		return &entity.Audience{Watchers: true}
+	default:
+		return hearers.Of(v).audience
+	}
 }
 
 func name(v entity.Viewer, number uint32) string {
@@ -112,9 +129,24 @@ func MessageWithin(v entity.Viewer, seq uint64, reach entity.Reach) (*entity.Eve
 
 // AllMayRead reports whether every present member may see the event at seq:
 // then its body can be joined to an event that they hear now. In doubt it says
-// no; who hears a bare seq asks History.
+// no, and where there are too many to ask, for what was before anybody who ever
+// came; who hears a bare seq asks History.
 func AllMayRead(tx *entity.Tx, seq uint64) bool {
-	return seq >= hearers.Of(tx).from && !HiddenCounts.Has(tx, entity.Key{}.U64(seq))
+	info := Of(tx)
+	from := info.GetLatestFrom()
+	if !info.GetLarge() {
+		from = hearers.Of(tx).from
+	}
+	return seq >= from && !HiddenCounts.Has(tx, entity.Key{}.U64(seq))
+}
+
+// Wrote reports whether the caller is the author of a message. A post that nobody
+// signed is the channel's, so its admins are.
+func Wrote(v entity.Viewer, message *entity.Event) bool {
+	if message.By == "" && HidesMembers(v) {
+		return person(v, v.Caller()).GetRole() >= pb.Role_ADMIN
+	}
+	return message.By == v.Caller().User
 }
 
 // Hide deletes a message for one reader, and reports whether he had not deleted
@@ -126,6 +158,7 @@ func Hide(tx *entity.Tx, reader *pb.Member, seq uint64) (hidden, gone bool) {
 		return false, false
 	}
 	Hidden.Put(tx, key, &pb.Hidden{})
+	markHidden(tx, reader, seq)
 	count := HiddenCounts.Edit(tx, entity.Key{}.U64(seq))
 	count.Members++
 	HiddenCounts.Put(tx, entity.Key{}.U64(seq), count)

@@ -37,6 +37,7 @@ type Result struct {
 type Position struct {
 	Ref   Ref
 	Head  uint64 // seq of the last event that the viewer may ever be shown; 0: none
+	Floor uint64 // who has heard the log up to a seq below Floor-1 has missed what is no longer there
 	Epoch string // a seq means something only together with the epoch it was seen in
 	Ended bool   // the viewer has left: no event after Head will be his
 	Err   *Error // NotFound: no such log, or the viewer may not know of it

@@ -58,6 +58,26 @@ func (c Code) HTTP() int { return codeTable[c].http }
 // Wire returns the code in a Centrifuge reply.
 func (c Code) Wire() uint32 { return codeTable[c].wire }
 
+// CodeOfWire returns the code that is n in a Centrifuge reply, and whether there is
+// one.
+func CodeOfWire(n uint32) (Code, bool) {
+	return findCode(func(c Code) bool { return c.Wire() == n })
+}
+
+// CodeOfName returns the code that a name is of, and whether there is one.
+func CodeOfName(name string) (Code, bool) {
+	return findCode(func(c Code) bool { return c.String() == name })
+}
+
+func findCode(is func(Code) bool) (Code, bool) {
+	for c := range codes {
+		if is(c) {
+			return c, true
+		}
+	}
+	return Internal, false
+}
+
 // Temporary reports whether the same request may succeed later.
 func (c Code) Temporary() bool { return c == Internal || c == Exhausted || c == Overloaded }
 

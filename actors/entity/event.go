@@ -26,13 +26,29 @@ type Event struct {
 	Body  proto.Message // nil: the row could not be read
 
 	Audience *Audience // who hears it live; nil in pages
+	Leaving  uint64    // the number of the user for whom this is the last event of the log; 0: nobody; or Everybody
 
 	header header
 }
 
-// An Audience is the set of users who hear an event, by number, sorted. It is
+// Everybody, as the user of EmitLast, is all who hear the log. Nobody has it as his
+// number: it does not fit NumberBits.
+const Everybody = ^uint64(0)
+
+// Ends reports whether this is the last event of the log that a user hears.
+func (e *Event) Ends(user uint64) bool { return e.Leaving == user || e.Leaving == Everybody }
+
+// Ordinal is how many history events there were in the log up to this event,
+// itself included.
+func (e *Event) Ordinal() uint64 { return e.header.ordinal }
+
+// An Audience is who hears an event: the sessions of some users, and, where
+// there are too many users to name, whoever watches the log at the moment. It is
 // shared by many events and never changes.
-type Audience struct{ Users []uint64 }
+type Audience struct {
+	Users    []uint64 // by number, sorted
+	Watchers bool     // also every session that has the log's channel
+}
 
 // An EventType is a message with an (event) option.
 type EventType struct {
@@ -48,6 +64,16 @@ type EventType struct {
 type join struct {
 	field protoreflect.FieldDescriptor
 	seq   protoreflect.FieldDescriptor
+}
+
+// hasJoined reports whether a body carries a field that is not stored with it.
+func (t *EventType) hasJoined(body proto.Message) bool {
+	for _, j := range t.joined {
+		if body.ProtoReflect().Has(j.field) {
+			return true
+		}
+	}
+	return false
 }
 
 // eventTypes finds an EventType by its number or by the type of a body.

@@ -15,6 +15,7 @@ const (
 	MaxLoaded       = maxLoaded
 	ReplayReserve   = replayReserve
 	NodeShard       = nodeShard
+	ProgressRows    = progressRows
 )
 
 // A Header is what an event row says in clear.

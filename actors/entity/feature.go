@@ -22,7 +22,7 @@ type Feature struct {
 	Parts []Part
 }
 
-// A Part is what Command, Query, Before, After or Logs returns.
+// A Part is what Command, Query, Before, After, Logs or Verify returns.
 type Part struct {
 	in      proto.Message // what the part is about: a request or an event
 	out     proto.Message // methods only
@@ -30,9 +30,11 @@ type Part struct {
 	query   func(*View, proto.Message) (proto.Message, error)
 	before  func(*Tx, proto.Message) error
 	after   func(*Tx, proto.Message) error
+	outside bool // a task: nothing of it runs in an entity
 
-	kind pb.Kind // Logs only
-	log  *LogRules
+	kind  pb.Kind // Logs and Verify only
+	log   *LogRules
+	check Check
 }
 
 // Command makes h the handler of the rpc whose request is Req. It takes its
@@ -53,6 +55,14 @@ func Query[Req, Resp proto.Message](h func(*View, Req) (Resp, error)) Part {
 	return Part{in: in, out: out, query: func(v *View, m proto.Message) (proto.Message, error) {
 		return h(v, m.(Req))
 	}}
+}
+
+// Outside declares the rpc whose request is Req as a task, which is done outside
+// of this server: see Tx.Task.
+func Outside[Req, Resp proto.Message]() Part {
+	var in Req
+	var out Resp
+	return Part{in: in, out: out, outside: true}
 }
 
 // Before runs ahead of a command and may refuse it. Hooks run in the order in

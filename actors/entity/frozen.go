@@ -21,7 +21,11 @@ func (m *Memory) CheckFrozen() error {
 		if err != nil {
 			return err
 		}
-		if !bytes.Equal(val, s.val) {
+		stored := s.val
+		if s.stamped {
+			stored = stored[stampBytes:]
+		}
+		if !bytes.Equal(val, stored) {
 			return fmt.Errorf("a row of %s has been changed in memory: rows from Get and Scan are frozen, and so are those given to Put. "+
 				"It says {%v}, and stored is %x", s.msg.ProtoReflect().Descriptor().Name(), s.msg, s.val)
 		}

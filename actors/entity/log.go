@@ -80,7 +80,7 @@ func (v *View) Head() Head {
 	if v.tx != nil {
 		return v.tx.head
 	}
-	h, err := readHead(v.rows.(durable).Reader, v.ref)
+	h, err := readHead(v.reader(), v.ref)
 	if err != nil {
 		panic(fault{err})
 	}
@@ -130,26 +130,75 @@ func (v *View) Event(seq uint64) *Event {
 // Reach is what the viewer may read of this log.
 func (v *View) Reach(viewer Caller) Reach { return v.reg.logs[v.ref.Kind].Reach(v, viewer) }
 
-// Events yields the events of a query's log in [from, through], backwards if
-// reverse, without asking who may see them, until yield returns false. A
-// command reads single events: what is pending lies beside the log.
+// Events yields the events of the log in [from, through], backwards if reverse,
+// without asking who may see them, until yield returns false.
 func (v *View) Events(from, through uint64, reverse bool, yield func(*Event) bool) {
-	if v.tx != nil {
-		panic("entity: a command cannot walk its log")
-	}
-	if from > through {
-		return
-	}
-	lower, upper := logKey(nil, v.ref, from), logKey(nil, v.ref, through)
-	v.rows.scan(lower, append(upper, 0), reverse, func(key []byte, s *slot) bool {
-		v.charge(1)
-		seq := binary.BigEndian.Uint64(key[len(key)-8:])
-		e, err := v.reg.decodeEvent(v, &loggedRow{seq: seq, val: s.val})
+	v.eventRows(from, through, reverse, func(row loggedRow) bool {
+		e, err := v.reg.decodeEvent(v, &row)
 		if err != nil {
 			panic(fault{err})
 		}
 		return yield(e)
 	})
+}
+
+// walk yields the headers of the events in [from, through], oldest first.
+func (v *View) walk(from, through uint64, yield func(seq uint64, h *header) bool) {
+	v.eventRows(from, through, false, func(row loggedRow) bool {
+		h, _, err := parseEvent(row.seq, row.val)
+		if err != nil {
+			panic(fault{fmt.Errorf("event %d of %s: %w", row.seq, v.ref, err)})
+		}
+		return yield(row.seq, &h)
+	})
+}
+
+// eventRows yields the rows of the events in [from, through] as the view sees
+// them. Their values are valid only until yield returns.
+func (v *View) eventRows(from, through uint64, reverse bool, yield func(loggedRow) bool) {
+	if from > through {
+		return
+	}
+	over := map[uint64]loggedRow{}
+	var cuts []cut
+	reader := v.reader()
+	if v.tx != nil {
+		over, cuts = v.tx.eventsOver(from, through)
+	}
+	lower, upper := logKey(nil, v.ref, from), append(logKey(nil, v.ref, through), 0)
+	merged := map[string]*slot{}
+	for seq, row := range over {
+		merged[string(logKey(nil, v.ref, seq))] = &slot{val: row.val, stamped: row.stamped}
+	}
+	mergeRows(reader, lower, upper, reverse, merged, cuts, func(key []byte, s *slot) bool {
+		v.charge(1)
+		return yield(loggedRow{seq: binary.BigEndian.Uint64(key[len(key)-8:]), val: s.val, stamped: s.stamped})
+	})
+}
+
+// reader is the durable view under what v sees.
+func (v *View) reader() Reader {
+	if v.tx != nil {
+		return v.tx.memory.view()
+	}
+	return v.rows.(durable).Reader
+}
+
+// eventsOver is the events in [from, through] that are not durable, this Step's
+// included, and what has been deleted of those that are.
+func (tx *Tx) eventsOver(from, through uint64) (map[uint64]loggedRow, []cut) {
+	over := map[uint64]loggedRow{}
+	for seq, row := range tx.memory.events {
+		if seq >= from && seq <= through && !inCuts(tx.cuts, logKey(nil, tx.ref, seq)) {
+			over[seq] = row
+		}
+	}
+	for _, row := range tx.logged {
+		if row.seq >= from && row.seq <= through {
+			over[row.seq] = row
+		}
+	}
+	return over, slices.Concat(tx.memory.cuts, tx.cuts)
 }
 
 // skipChanges is how many changes in a row History reads before it jumps over
@@ -198,14 +247,20 @@ func (v *View) MessagesAfter(seq uint64, yield func(*Event) bool) {
 }
 
 // lastOf finds the last event in [from, through] with an ordinal, which the one
-// at from has and the one at through has not. Ordinals only rise.
+// at from has and the one at through has not. Ordinals only rise; below the floor
+// there are gaps.
 func (v *View) lastOf(ordinal, from, through uint64) uint64 {
 	for from+1 < through {
 		middle := from + (through-from)/2
-		if e := v.Event(middle); e == nil || e.header.ordinal > ordinal {
+		at, h := through, header{}
+		v.walk(middle, through-1, func(seq uint64, found *header) bool {
+			at, h = seq, *found
+			return false
+		})
+		if at == through || h.ordinal > ordinal {
 			through = middle
 		} else {
-			from = middle
+			from = at
 		}
 	}
 	return from
@@ -279,6 +334,9 @@ func (r *Registry) Replay(rows Reader, ref Ref, viewer Caller, policy *Policy, a
 	defer func() { page = recovered(recover(), page) }()
 	v := r.query(rows, ref, viewer, policy)
 	head := v.Head()
+	if err := v.requireDense(v.Reach(viewer), after, head.Seq); err != nil {
+		return Page{Err: err}
+	}
 	p := replay{View: v, reach: v.Reach(viewer), limit: max(1, limit), page: Page{Through: after}}
 	p.last = p.reach.Last(head.Seq)
 	for _, in := range p.reach.Intervals {
@@ -296,6 +354,22 @@ func (r *Registry) Replay(rows Reader, ref Ref, viewer Caller, policy *Policy, a
 	}
 	p.closeHole()
 	return p.page
+}
+
+// requireDense refuses to replay what is no longer there: a viewer who has heard
+// the log up to a seq below the floor cannot recover.
+func (v *View) requireDense(reach Reach, after, head uint64) *Error {
+	floor := v.Floor()
+	for _, in := range reach.Intervals {
+		if in.Through != 0 && in.Through <= after || in.From > head {
+			continue
+		}
+		if max(in.From, after+1) < floor {
+			return Errorf(Expired, "the log goes back to %d: begin there, or at its end", floor)
+		}
+		return nil
+	}
+	return nil
 }
 
 // A replay is a page under way.
@@ -365,6 +439,7 @@ func (r *Registry) Position(rows Reader, ref Ref, viewer Caller, policy *Policy,
 		return Position{Ref: ref, Err: Errorf(NotFound, "there is no such log, or you may not read it")}
 	}
 	p.Head = reach.Last(v.Head().Seq)
+	p.Floor = v.Floor()
 	p.Ended = reach.Intervals[len(reach.Intervals)-1].Through != 0
 	origin, _ := origins.Get(v, nil)
 	p.Epoch = strconv.FormatUint(incarnation, 36) + "." + strconv.FormatUint(origin.GetStamp(), 36)

@@ -2,6 +2,7 @@ package entity
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +26,9 @@ type Memory struct {
 	pending []pendingRow         // rows of Steps that are not durable, oldest first
 	events  map[uint64]loggedRow // event rows that are not durable
 	logged  []pendingEvent
+	cuts    []cut // deletions that are not durable, oldest first
+
+	sweeps bool // a sweep of what is past its window is known to be due some time
 
 	requests requests
 
@@ -107,6 +111,11 @@ func (m *Memory) Durable(version uint64) {
 		done++
 	}
 	m.logged = slices.Delete(m.logged, 0, done)
+	done = 0
+	for done < len(m.cuts) && m.cuts[done].version <= version {
+		done++
+	}
+	m.cuts = slices.Delete(m.cuts, 0, done)
 }
 
 // trim keeps the memory within its bound. Rows that are not durable stay.
@@ -124,12 +133,13 @@ func (m *Memory) Forget() {
 	m.forgetRows()
 	for _, p := range m.pending {
 		if s := keep[p.key]; m.rows[p.key] == nil {
-			m.rows[p.key] = &slot{val: s.val, version: s.version}
+			m.rows[p.key] = &slot{val: s.val, version: s.version, stamped: s.stamped}
 			m.bytes += len(p.key) + len(s.val) + slotBytes
 		}
 	}
 	m.requests.forget()
 	m.scratch = nil
+	m.sweeps = false
 }
 
 func (m *Memory) forgetRows() {
@@ -174,7 +184,10 @@ func (m *Memory) get(key []byte) *slot {
 	if s, ok := m.rows[string(key)]; ok {
 		return s
 	}
-	s := durable{m.view()}.get(key)
+	var s *slot
+	if !inCuts(m.cuts, key) {
+		s = durable{m.view()}.get(key)
+	}
 	if s == nil {
 		s = &slot{}
 	}
@@ -190,17 +203,32 @@ func (m *Memory) remember(key string, s *slot) {
 	m.bytes += len(key) + len(s.val) + slotBytes
 }
 
-// scanUnder scans the durable rows under the pending ones and those in over.
-func (m *Memory) scanUnder(lower, upper []byte, reverse bool, over map[string]*slot, yield func([]byte, *slot) bool) {
+// scanUnder scans the durable rows under the pending ones and those in over,
+// but for what the Step has cut.
+func (m *Memory) scanUnder(lower, upper []byte, reverse bool, over map[string]*slot, cuts []cut, yield func([]byte, *slot) bool) {
 	for _, p := range m.pending {
-		if _, ok := over[p.key]; !ok && inRange(p.key, lower, upper) {
+		if _, ok := over[p.key]; !ok && inRange(p.key, lower, upper) && !inCuts(cuts, []byte(p.key)) {
 			over[p.key] = m.rows[p.key]
 		}
 	}
-	keys := make([]string, 0, len(over))
-	for k := range over {
-		keys = append(keys, k)
-	}
+	cuts = slices.Concat(m.cuts, cuts)
+	mergeRows(m.view(), lower, upper, reverse, over, cuts, func(key []byte, s *slot) bool {
+		if _, ok := over[string(key)]; ok {
+			return yield(key, s)
+		}
+		known := m.rows[string(key)]
+		if known == nil {
+			known = &slot{val: bytes.Clone(s.val)}
+			m.remember(string(key), known)
+		}
+		return yield(key, known)
+	})
+}
+
+// mergeRows scans the rows of a view that are in no cut under those in over. The
+// value of a row of the view is valid only until yield returns.
+func mergeRows(view Reader, lower, upper []byte, reverse bool, over map[string]*slot, cuts []cut, yield func([]byte, *slot) bool) {
+	keys := slices.Collect(maps.Keys(over))
 	order := strings.Compare
 	if reverse {
 		order = func(a, b string) int { return strings.Compare(b, a) }
@@ -208,22 +236,17 @@ func (m *Memory) scanUnder(lower, upper []byte, reverse bool, over map[string]*s
 	slices.SortFunc(keys, order)
 	emit := func(k string) bool { return over[k].val == nil || yield([]byte(k), over[k]) }
 	stopped := false
-	err := m.view().Scan(lower, upper, reverse, func(key, val []byte) bool {
+	err := view.Scan(lower, upper, reverse, func(key, val []byte) bool {
 		for len(keys) > 0 && order(keys[0], string(key)) < 0 {
 			if stopped = !emit(keys[0]); stopped {
 				return false
 			}
 			keys = keys[1:]
 		}
-		if len(keys) > 0 && keys[0] == string(key) {
-			return true // Overwritten or deleted; its turn comes above.
+		if len(keys) > 0 && keys[0] == string(key) || inCuts(cuts, key) {
+			return true // Overwritten, whose turn comes above, or deleted.
 		}
-		s := m.rows[string(key)]
-		if s == nil {
-			s = &slot{val: bytes.Clone(val)}
-			m.remember(string(key), s)
-		}
-		stopped = !yield(key, s)
+		stopped = !yield(key, &slot{val: val})
 		return !stopped
 	})
 	if err != nil {
@@ -246,7 +269,11 @@ func (m *Memory) row(seq uint64) loggedRow {
 	if l, ok := m.events[seq]; ok {
 		return l
 	}
-	val, _, err := m.view().Get(logKey(nil, m.ref, seq))
+	key := logKey(nil, m.ref, seq)
+	if inCuts(m.cuts, key) {
+		return loggedRow{seq: seq}
+	}
+	val, _, err := m.view().Get(key)
 	if err != nil {
 		panic(fault{err})
 	}
@@ -256,12 +283,15 @@ func (m *Memory) row(seq uint64) loggedRow {
 // keep makes the writes of a successful Step part of the memory, and returns
 // them for the commit queue.
 func (m *Memory) keep(tx *Tx, extra []Write) []Write {
-	n := len(tx.logged) + len(tx.order) + len(extra)
+	n := len(tx.cuts) + len(tx.logged) + len(tx.order) + len(tx.index) + len(extra)
 	if n == 0 {
 		return nil
 	}
 	m.version++
 	writes := make([]Write, 0, n)
+	for _, c := range tx.cuts {
+		writes = append(writes, m.keepCut(c))
+	}
 	if m.head.Seq == 0 && tx.head.Seq > 0 {
 		writes = append(writes, m.originRow())
 	}
@@ -269,17 +299,21 @@ func (m *Memory) keep(tx *Tx, extra []Write) []Write {
 		l.version = m.version
 		m.events[l.seq] = l
 		m.logged = append(m.logged, pendingEvent{m.version, l.seq})
-		writes = append(writes, Write{Key: logKey(make([]byte, 0, 24), m.ref, l.seq), Val: l.val, Stamped: l.stamped})
+		writes = append(writes, Write{Key: logKey(make([]byte, 0, 24), m.ref, l.seq), Val: l.val, Stamped: l.stamped, First: l.first})
 	}
 	for _, key := range tx.order {
 		s := tx.local[key]
 		s.version = m.version
 		m.remember(key, s)
 		m.pending = append(m.pending, pendingRow{m.version, key})
-		writes = append(writes, Write{Key: []byte(key), Val: s.val})
+		w := Write{Key: []byte(key), Val: s.val}
+		if s.stamped && m.planted != LostStamp {
+			w.Val, w.Stamped = bytes.Clone(s.val), true // The committer writes into it; ours is read meanwhile.
+		}
+		writes = append(writes, w)
 	}
 	for _, table := range tx.touched {
-		if m.planted == TellRemoved {
+		if m.planted == TellRemoved || m.planted == MemberDropped && tx.watched() {
 			break
 		}
 		for _, d := range m.derivedFrom[table] {
@@ -288,7 +322,7 @@ func (m *Memory) keep(tx *Tx, extra []Write) []Write {
 		delete(m.derivedFrom, table)
 	}
 	m.head = tx.head
-	return append(writes, extra...)
+	return append(append(writes, tx.index...), extra...)
 }
 
 // originRow stamps the birth of the log. Its value is a pb.Origin: the tag of

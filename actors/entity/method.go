@@ -2,6 +2,7 @@ package entity
 
 import (
 	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -13,10 +14,11 @@ import (
 // A Method is one rpc and the code that answers it.
 type Method struct {
 	Feature  string
-	Name     string  // "Reactions.React"
-	On       pb.Kind // the kind of entity that runs it
-	Internal bool    // only entities may call it, by Tell
-	Frees    bool    // it goes on when the disk is nearly full
+	Name     string        // "Reactions.React"
+	On       pb.Kind       // the kind of entity that runs it
+	Internal bool          // only entities may call it, by Tell
+	Frees    bool          // it goes on when the disk is nearly full
+	Pace     time.Duration // a caller is heard so often by one entity; 0: always
 
 	before  []func(*Tx, proto.Message) error
 	command func(*Tx, proto.Message) (proto.Message, error)
@@ -35,6 +37,9 @@ func (m *Method) ReadOnly() bool { return m.query != nil }
 // New returns an empty request.
 func (m *Method) New() proto.Message { return m.request.New().Interface() }
 
+// NewReply returns an empty reply.
+func (m *Method) NewReply() proto.Message { return m.reply.New().Interface() }
+
 // newMethod joins a handler to its rpc.
 func newMethod(feature string, rpc protoreflect.MethodDescriptor, p Part) (*Method, error) {
 	name := methodName(rpc)
@@ -44,6 +49,7 @@ func newMethod(feature string, rpc protoreflect.MethodDescriptor, p Part) (*Meth
 	in := rpc.Input()
 	m := &Method{
 		Feature: feature, Name: name, On: op.GetOn(), Internal: op.GetInternal(), Frees: op.GetFrees(),
+		Pace:    time.Duration(op.GetPaceMs()) * time.Millisecond,
 		command: p.command, query: p.query, creates: op.GetCreates(),
 		request: p.in.ProtoReflect().Type(), reply: p.out.ProtoReflect().Type(),
 	}
@@ -59,6 +65,10 @@ func newMethod(feature string, rpc protoreflect.MethodDescriptor, p Part) (*Meth
 	}
 	retryable := in.Fields().ByName("request_id") != nil
 	switch {
+	case p.outside != (m.On == pb.Kind_OUTSIDE):
+		return nil, fmt.Errorf("%s: what is on OUTSIDE is declared by entity.Outside, and nothing else is", name)
+	case m.On == pb.Kind_OUTSIDE && !m.Internal:
+		return nil, fmt.Errorf("%s: a task is internal", name)
 	case m.On == pb.Kind_KIND_UNSPECIFIED:
 		return nil, fmt.Errorf("%s: no (op) option", name)
 	case rpc.Output() != p.out.ProtoReflect().Descriptor():
@@ -75,7 +85,7 @@ func newMethod(feature string, rpc protoreflect.MethodDescriptor, p Part) (*Meth
 		return nil, fmt.Errorf("%s: nothing in the request names the entity", name)
 	case m.to != nil && m.On == pb.Kind_CONVERSATION && m.to.Kind() != protoreflect.Uint64Kind:
 		return nil, fmt.Errorf("%s: %s must be a uint64", name, m.to.Name())
-	case m.to != nil && m.On == pb.Kind_USER && m.to.Kind() != protoreflect.StringKind:
+	case m.to != nil && m.On != pb.Kind_CONVERSATION && m.to.Kind() != protoreflect.StringKind:
 		return nil, fmt.Errorf("%s: %s must be a string", name, m.to.Name())
 	}
 	return m, nil
@@ -120,6 +130,8 @@ func (m *Method) target(c *Call) (Ref, *Error) {
 		return Ref{t, m.On, DirectNumber(t, c.Caller.User, other)}, nil
 	case m.to == nil:
 		return c.Caller.Ref(), nil
+	case m.On == pb.Kind_NAME:
+		return Name(t, c.Req.ProtoReflect().Get(m.to).String()), nil
 	case m.On == pb.Kind_USER:
 		other := c.Req.ProtoReflect().Get(m.to).String()
 		if !ValidUserID(other) {

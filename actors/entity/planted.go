@@ -1,5 +1,7 @@
 package entity
 
+import "slices"
+
 // A Bug is planted in the real code by a test, which must then go red. The
 // zero Bug is none: production never sets another.
 type Bug uint8
@@ -18,16 +20,32 @@ const (
 	ForgetRequests        // a restarted entity knows no request ids
 	RevokedBodyStays      // Rewrite leaves the old body in its row
 	TellRemoved           // an event reaches a member who has been removed
+	TimerDropped          // a node that runs forgets the timers that are set, until it starts again
+	MemberDropped         // who joined or left a large conversation is not known when it is small again
+	LostStamp             // rows are written without the stamp of their commit
+	DriftingUnread        // a message that is revoked goes on counting as unread
 	bugs
 )
 
 var bugNames = [bugs]string{
 	"none", "reply-before-sync", "refusal-before-sync", "repeat-before-sync", "undurable-query",
 	"undurable-position", "passivate-pending", "outbox-not-resumed", "seq-reused", "requests-forgotten",
-	"revoked-body-stays", "tell-removed",
+	"revoked-body-stays", "tell-removed", "timer-dropped", "member-dropped", "lost-stamp", "drifting-unread",
 }
 
 func (b Bug) String() string { return bugNames[b] }
+
+// Planted reports whether a bug is planted in code that runs in this Step.
+func (tx *Tx) Planted(b Bug) bool { return tx.memory.planted == b }
+
+// Anywhere is b if it is in what a Step does, whatever its memory: then the same
+// Step elsewhere agrees with it, and somebody who knows better must find it.
+func (b Bug) Anywhere() Bug {
+	if b == LostStamp || b == DriftingUnread {
+		return b
+	}
+	return NoBug
+}
 
 // Bugs lists every bug that can be planted.
 func Bugs() []Bug {
@@ -36,6 +54,13 @@ func Bugs() []Bug {
 		all = append(all, b)
 	}
 	return all
+}
+
+// watched is when MemberDropped keeps what was derived from the members: before
+// or after the Step it was watchers who hear, and the members were not asked.
+func (tx *Tx) watched() bool {
+	before := slices.ContainsFunc(tx.events, func(e *Event) bool { return e.Audience.Watchers })
+	return before || tx.reg.logs[tx.ref.Kind].Audience(tx).Watchers
 }
 
 // Undurable is what two bugs read: the durable view under everything that the
@@ -70,7 +95,6 @@ func (u *undurable) Scan(lower, upper []byte, reverse bool, yield func(key, val 
 			over[k] = s
 		}
 	}
-	m := Memory{rows: map[string]*slot{}, reader: u.Snapshot}
-	m.scanUnder(lower, upper, reverse, over, func(key []byte, s *slot) bool { return yield(key, s.val) })
+	mergeRows(u.Snapshot, lower, upper, reverse, over, nil, func(key []byte, s *slot) bool { return yield(key, s.val) })
 	return nil
 }

@@ -47,6 +47,9 @@ type Policy struct {
 	StepReads  int `koanf:"step_reads"`
 	StepWrites int `koanf:"step_writes"`
 	StepTells  int `koanf:"step_tells"`
+	// QueryAsks bounds the queries of other entities that one query may ask, each
+	// within StepReads. 4,000: a list of as many dialogs.
+	QueryAsks int `koanf:"query_asks"`
 
 	// MaxTextBytes bounds a text in bytes of UTF-8; 0: MaxTextUTF16 alone counts.
 	// 5 KiB for easemob, as Easemob has it.
@@ -82,11 +85,30 @@ type Policy struct {
 	// 48 h, as Telegram has it.
 	EditWindow time.Duration `koanf:"edit_window"`
 
-	// MaxGroupMembers bounds the people in a group. 500: beyond it a conversation
-	// is a large one, whose events go to those who watch, and which comes later.
+	// MaxGroupMembers bounds the people in a group. 100,000, which is what we have
+	// measured. No Step and no memory grows with it: above LargeAbove nobody's row
+	// is read but the caller's, and long work is done in pages.
 	MaxGroupMembers int `koanf:"max_group_members"`
-	// MaxInvites bounds the people invited by one call. 100: each costs a row and
-	// a tell, and a person picks no more at a time.
+	// MaxSubscribers bounds the people in a channel. 1,000,000: four small rows each,
+	// and dissolving one takes 10,000 Steps.
+	MaxSubscribers int `koanf:"max_subscribers"`
+	// MaxAdmins bounds the admins of a group or a channel, its owner included. 100:
+	// Easemob has 99 beside the owner, Telegram 50.
+	MaxAdmins int `koanf:"max_admins"`
+	// LargeAbove is the number of members above which a conversation is large: its
+	// events go to those who watch it, and its joins are counted and not logged. 500:
+	// naming so many hearers takes about 10 us, and each a push.
+	LargeAbove int `koanf:"large_above"`
+	// SmallBelow is the number of members below which a large conversation is small
+	// again. 400: some way under LargeAbove, so that one who comes and goes does not
+	// change how all the others listen.
+	SmallBelow int `koanf:"small_below"`
+	// SubscribersShown is how many people of a channel its admins can list. 200, as
+	// Telegram has it.
+	SubscribersShown int `koanf:"subscribers_shown"`
+	// MaxInvites bounds the people invited by one call, and those whom one Step of
+	// longer work lets in or out. 100: each costs four rows and a tell, and a person
+	// picks no more at a time.
 	MaxInvites int `koanf:"max_invites"`
 	// MaxNameChars bounds the name of a group, in code points. 128, as
 	// Telegram and Easemob have it.
@@ -94,6 +116,65 @@ type Policy struct {
 	// MaxAnnouncementChars bounds its announcement, in code points. 512, as
 	// Easemob has it.
 	MaxAnnouncementChars int `koanf:"max_announcement_chars"`
+
+	// MaxReactionsByUser bounds one person's reactions to a message, and
+	// MaxReactionsByMessage the different ones of all. 3 and 11, as Telegram has
+	// it.
+	MaxReactionsByUser    int `koanf:"max_reactions_by_user"`
+	MaxReactionsByMessage int `koanf:"max_reactions_by_message"`
+	// MaxPins bounds the pinned messages of a conversation. 100: they are listed
+	// whole.
+	MaxPins int `koanf:"max_pins"`
+	// MaxForwards bounds the messages that are forwarded at a time. 100, as
+	// Telegram has it.
+	MaxForwards int `koanf:"max_forwards"`
+
+	// MaxTypingMembers bounds the conversations in which others are told who is
+	// typing, in members. 200: in larger ones somebody always is.
+	MaxTypingMembers int `koanf:"max_typing_members"`
+	// MaxPersonNameChars bounds a person's first and last name, in code points,
+	// and MaxBioChars what he says about himself. 64 and 70, as Telegram has it.
+	MaxPersonNameChars int `koanf:"max_person_name_chars"`
+	MaxBioChars        int `koanf:"max_bio_chars"`
+
+	// MaxPresenceUsers bounds the people whose presence is asked for by one call,
+	// and MaxPresenceSubscriptions those that one person is told of. 100 and
+	// 3,000, as Easemob has it.
+	MaxPresenceUsers         int `koanf:"max_presence_users"`
+	MaxPresenceSubscriptions int `koanf:"max_presence_subscriptions"`
+	// MaxPresenceMembers bounds the conversations whose members may be told of each
+	// other, in members. 500: beyond, people do not know each other.
+	MaxPresenceMembers int `koanf:"max_presence_members"`
+	// MaxStatusChars bounds what somebody says about where he is, in code points.
+	// 256: 1 KiB of any script, as Easemob has it.
+	MaxStatusChars int `koanf:"max_status_chars"`
+
+	// MaxMentionNotices is how many of those whom a message in a large conversation
+	// mentions are told on their own logs. 5, as Telegram has it.
+	MaxMentionNotices int `koanf:"max_mention_notices"`
+	// MaxReadersGroup is up to how many members of a group the author of a message
+	// sees who has read it. 100, as Telegram has it; 200 for easemob.
+	MaxReadersGroup int `koanf:"max_readers_group"`
+	// ReadersWindow is for how long after sending he does. 7 d, as Telegram has it;
+	// 3 d for easemob.
+	ReadersWindow time.Duration `koanf:"readers_window"`
+	// MaxPinnedDialogs bounds the dialogs that a user keeps at the top of his list.
+	// 5, as Telegram has it.
+	MaxPinnedDialogs int `koanf:"max_pinned_dialogs"`
+
+	// AutoDeleteStep and AutoDeleteMax say for how long a conversation can keep its
+	// messages before they delete themselves: multiples of the one up to the other.
+	// 24 h and 365 d, as Telegram has it.
+	AutoDeleteStep time.Duration `koanf:"auto_delete_step"`
+	AutoDeleteMax  time.Duration `koanf:"auto_delete_max"`
+	// MaxScheduled bounds the messages of one person that wait in a conversation,
+	// and ScheduleMax how long they wait. 100 and 365 d, as Telegram has it.
+	MaxScheduled int           `koanf:"max_scheduled"`
+	ScheduleMax  time.Duration `koanf:"schedule_max"`
+
+	// TaskGiveUp is how long a task for the outside, a webhook say, is tried
+	// before it goes to the dead letters. 72 h: a weekend in which nobody looks.
+	TaskGiveUp time.Duration `koanf:"task_give_up"`
 
 	// HistoryPage bounds the messages in one page of history. 100.
 	HistoryPage int `koanf:"history_page"`
@@ -121,6 +202,10 @@ type Policy struct {
 	// for everything it shows.
 	RequestsPerMinute int `koanf:"requests_per_minute"`
 	RequestBurst      int `koanf:"request_burst"`
+
+	// Webhook says that the tenant has one. Where it is and what signs it is the
+	// business of gateway/outbound.
+	Webhook bool `koanf:"-"`
 
 	// PingEvery is how often the server pings. 25 s: the default of the SDKs, and
 	// with PongTimeout a silent drop is known within 35 s, before the minute after
@@ -172,6 +257,9 @@ func (p Policy) Validate() error {
 	}
 	if p.RequestsPerMinute > 0 && p.RequestBurst < 1 {
 		errs = append(errs, errors.New("request_burst is 0; with requests_per_minute set it must be at least 1"))
+	}
+	if p.SmallBelow >= p.LargeAbove {
+		errs = append(errs, fmt.Errorf("small_below is %d; it must be less than large_above (%d)", p.SmallBelow, p.LargeAbove))
 	}
 	if p.PongTimeout >= p.PingEvery {
 		errs = append(errs, fmt.Errorf("pong_timeout is %v; it must be less than ping_every (%v)", p.PongTimeout, p.PingEvery))
@@ -257,6 +345,7 @@ func (p Policy) bounds() []bound {
 		count("step_reads", p.StepReads, 2000, 1_000_000),
 		count("step_writes", p.StepWrites, 1000, 100_000),
 		count("step_tells", p.StepTells, 1000, 100_000),
+		count("query_asks", p.QueryAsks, 200, 100_000),
 		count("max_text_bytes", p.MaxTextBytes, 0, 32<<10),
 		count("max_text_utf16", p.MaxTextUTF16, 0, 16<<10),
 		count("max_caption_utf16", p.MaxCaptionUTF16, 0, 16<<10),
@@ -268,10 +357,37 @@ func (p Policy) bounds() []bound {
 		window("revoke_window_direct", p.RevokeWindowDirect),
 		window("revoke_window_group", p.RevokeWindowGroup),
 		window("edit_window", p.EditWindow),
-		count("max_group_members", p.MaxGroupMembers, 2, 500),
+		count("max_group_members", p.MaxGroupMembers, 2, 100_000),
+		count("max_subscribers", p.MaxSubscribers, 2, 10_000_000),
+		count("max_admins", p.MaxAdmins, 1, 500),
+		// The ceiling: a Step names each hearer of a small conversation.
+		count("large_above", p.LargeAbove, 2, 500),
+		count("small_below", p.SmallBelow, 1, 499),
+		count("subscribers_shown", p.SubscribersShown, 0, 1000),
 		count("max_invites", p.MaxInvites, 1, 100),
 		count("max_name_chars", p.MaxNameChars, 1, 255),
 		count("max_announcement_chars", p.MaxAnnouncementChars, 0, 4096),
+		count("max_reactions_by_user", p.MaxReactionsByUser, 1, 20),
+		count("max_reactions_by_message", p.MaxReactionsByMessage, 1, 100),
+		count("max_pins", p.MaxPins, 1, 200),
+		count("max_forwards", p.MaxForwards, 1, 100),
+		count("max_typing_members", p.MaxTypingMembers, 0, 500),
+		count("max_person_name_chars", p.MaxPersonNameChars, 1, 255),
+		count("max_bio_chars", p.MaxBioChars, 0, 4096),
+		count("max_presence_users", p.MaxPresenceUsers, 1, 200),
+		count("max_presence_subscriptions", p.MaxPresenceSubscriptions, 1, 3000),
+		count("max_presence_members", p.MaxPresenceMembers, 0, 5000),
+		count("max_status_chars", p.MaxStatusChars, 0, 1024),
+		// The ceilings bound what one message tells, and how many rows one answer reads.
+		count("max_mention_notices", p.MaxMentionNotices, 0, 100),
+		count("max_readers_group", p.MaxReadersGroup, 0, 500),
+		window("readers_window", p.ReadersWindow),
+		count("max_pinned_dialogs", p.MaxPinnedDialogs, 0, 100),
+		span("auto_delete_step", p.AutoDeleteStep, time.Second, 30*day),
+		span("auto_delete_max", p.AutoDeleteMax, time.Second, 3660*day),
+		count("max_scheduled", p.MaxScheduled, 0, 1000),
+		span("schedule_max", p.ScheduleMax, time.Minute, 3660*day),
+		span("task_give_up", p.TaskGiveUp, time.Minute, 30*day),
 		count("history_page", p.HistoryPage, 1, 1000),
 		count("page_items", p.PageItems, 1, 1000),
 		count("max_channels", p.MaxChannels, 1, 200),

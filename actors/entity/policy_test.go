@@ -51,8 +51,8 @@ func TestProfilesHaveTheNumbersOfTheirProducts(t *testing.T) {
 			t.Errorf("%s: edit %v, caption %d, entities %d, mentions %d; want 48h, 1024, 100, 50",
 				name, p.EditWindow, p.MaxCaptionUTF16, p.MaxEntities, p.MaxMentions)
 		}
-		if p.RequestWindow < 24*time.Hour || p.RecoveryWindow != 30*24*time.Hour || p.MaxChannels != 200 || p.MaxGroupMembers != 500 {
-			t.Errorf("%s: requests %v, recovery %v, channels %d, members %d; want 24h, 720h, 200, 500",
+		if p.RequestWindow < 24*time.Hour || p.RecoveryWindow != 30*24*time.Hour || p.MaxChannels != 200 || p.MaxGroupMembers != 100_000 {
+			t.Errorf("%s: requests %v, recovery %v, channels %d, members %d; want 24h, 720h, 200, 100000",
 				name, p.RequestWindow, p.RecoveryWindow, p.MaxChannels, p.MaxGroupMembers)
 		}
 	}
@@ -74,6 +74,10 @@ func TestValuesOutOfBoundsAreRefusedWithTheirKey(t *testing.T) {
 		{"dev", func(p *Policy) { p.MaxTextBytes, p.MaxTextUTF16 = 0, 0 }, "are both 0"},
 		{"dev", func(p *Policy) { p.RequestsPerMinute = 60 }, "request_burst is 0"},
 		{"dev", func(p *Policy) { p.PongTimeout = p.PingEvery }, "pong_timeout is 25s; it must be less than ping_every (25s)"},
+		{"dev", func(p *Policy) { p.SmallBelow = p.LargeAbove }, "small_below is 500; it must be from 1 to 499"},
+		{"dev", func(p *Policy) { p.LargeAbove = 400 }, "small_below is 400; it must be less than large_above (400)"},
+		{"dev", func(p *Policy) { p.LargeAbove = 501 }, "large_above is 501; it must be from 2 to 500"},
+		{"dev", func(p *Policy) { p.MaxGroupMembers = 100_001 }, "max_group_members is 100001; it must be from 2 to 100000"},
 		{"kaliu", func(p *Policy) { p.RevokeWindowGroup = 0 }, ""},
 		{"chatters", func(p *Policy) { p.RevokeWindowGroup = 47 * time.Hour }, "promises at least 48h"},
 		{"chatters", func(p *Policy) { p.RevokeWindowGroup = Unlimited }, ""},

@@ -22,6 +22,7 @@ func base(name string) Policy {
 		StepReads:  10_000,
 		StepWrites: 4_000,
 		StepTells:  1_000,
+		QueryAsks:  4_000,
 
 		MaxTextUTF16:    4096,
 		MaxCaptionUTF16: 1024,
@@ -33,10 +34,41 @@ func base(name string) Policy {
 		RevokeWindowGroup:  2 * day,
 		EditWindow:         2 * day,
 
-		MaxGroupMembers:      500,
+		MaxGroupMembers:      100_000,
+		MaxSubscribers:       1_000_000,
+		MaxAdmins:            100,
+		LargeAbove:           500,
+		SmallBelow:           400,
+		SubscribersShown:     200,
 		MaxInvites:           100,
 		MaxNameChars:         128,
 		MaxAnnouncementChars: 512,
+
+		MaxReactionsByUser:    3,
+		MaxReactionsByMessage: 11,
+		MaxPins:               100,
+		MaxForwards:           100,
+
+		MaxTypingMembers:   200,
+		MaxPersonNameChars: 64,
+		MaxBioChars:        70,
+
+		MaxPresenceUsers:         100,
+		MaxPresenceSubscriptions: 3000,
+		MaxPresenceMembers:       500,
+		MaxStatusChars:           256,
+
+		MaxMentionNotices: 5,
+		MaxReadersGroup:   100,
+		ReadersWindow:     7 * day,
+		MaxPinnedDialogs:  5,
+
+		AutoDeleteStep: day,
+		AutoDeleteMax:  365 * day,
+		MaxScheduled:   100,
+		ScheduleMax:    365 * day,
+
+		TaskGiveUp: 3 * day,
 
 		HistoryPage: 100,
 		PageItems:   200,
@@ -76,6 +108,7 @@ func easemob() Policy {
 	p.MaxTextBytes, p.MaxTextUTF16 = 5<<10, 0
 	p.RevokeWindowDirect = 120 * time.Second
 	p.RevokeWindowGroup = 120 * time.Second
+	p.MaxReadersGroup, p.ReadersWindow = 200, 3*day
 	return p
 }
 
@@ -93,6 +126,7 @@ func chatters() Policy {
 // still works next year.
 func dev() Policy {
 	p := base("dev")
+	p.AutoDeleteStep = time.Second
 	p.RequestsPerMinute, p.RequestBurst = 0, 0
 	p.TokenMaxLife = 3660 * day
 	return p

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"strconv"
+	"strings"
 
 	"kith/actors/pb"
 )
@@ -29,8 +30,16 @@ func User(t Tenant, subject string) Ref { return Ref{t, pb.Kind_USER, UserNumber
 // Conversation returns the Ref of a conversation.
 func Conversation(t Tenant, id uint64) Ref { return Ref{t, pb.Kind_CONVERSATION, id} }
 
+// Outside reports whether the Ref is nothing in this server, but where tasks go.
+func (r Ref) Outside() bool { return r.Kind == pb.Kind_OUTSIDE }
+
 func (r Ref) String() string {
 	return strconv.Itoa(int(r.Tenant)) + "/" + r.Kind.String() + "/" + strconv.FormatUint(r.ID, 10)
+}
+
+// Name returns the Ref of a username, whatever its case.
+func Name(t Tenant, username string) Ref {
+	return Ref{t, pb.Kind_NAME, number("name", t, strings.ToLower(username))}
 }
 
 // UserNumber is the number of the user that a token names subject: 52 bits of

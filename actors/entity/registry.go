@@ -25,6 +25,13 @@ type Registry struct {
 	after  map[protoreflect.FullName][]func(*Tx, proto.Message) error
 	events *eventTypes
 	logs   map[pb.Kind]*LogRules
+	checks map[pb.Kind][]featureCheck
+}
+
+// A featureCheck is a check of a feature.
+type featureCheck struct {
+	feature string
+	check   Check
 }
 
 // New builds a Registry. It reports every disagreement between the features
@@ -40,6 +47,14 @@ func NewIn(pkg string, features ...Feature) (*Registry, error) {
 		byReq:  map[protoreflect.FullName]*Method{},
 		after:  map[protoreflect.FullName][]func(*Tx, proto.Message) error{},
 		logs:   map[pb.Kind]*LogRules{},
+		checks: map[pb.Kind][]featureCheck{},
+	}
+	for _, f := range features {
+		for _, p := range f.Parts {
+			if p.check != nil {
+				r.checks[p.kind] = append(r.checks[p.kind], featureCheck{f.Name, p.check})
+			}
+		}
 	}
 	var errs []error
 	errs = append(errs, r.addMethods(protoreflect.FullName(pkg), features)...)
@@ -54,7 +69,7 @@ func (r *Registry) addMethods(pkg protoreflect.FullName, features []Feature) (er
 	rpcs := declared(pkg)
 	for _, f := range features {
 		for _, p := range f.Parts {
-			if p.command == nil && p.query == nil {
+			if p.command == nil && p.query == nil && !p.outside {
 				continue
 			}
 			in := p.in.ProtoReflect().Descriptor()
@@ -117,7 +132,7 @@ func (r *Registry) addLogs(features []Feature) (errs []error) {
 		}
 	}
 	for _, m := range r.byName {
-		if r.logs[m.On] == nil {
+		if r.logs[m.On] == nil && m.On != pb.Kind_OUTSIDE {
 			errs = append(errs, fmt.Errorf("%s: the logs of %s have no rules", m.Name, m.On))
 		}
 	}
@@ -154,8 +169,11 @@ func checkTables(types *protoregistry.Types) error {
 		if hasMap(d) {
 			errs = append(errs, fmt.Errorf("table %s has a map, which has no order of bytes", d.Name()))
 		}
+		if f := d.Fields().ByName("stamp"); tableOf(d).Stamped && (f == nil || f.Kind() != protoreflect.Fixed64Kind || f.Number() > 15) {
+			errs = append(errs, fmt.Errorf("table %s is stamped, so it needs a field: fixed64 stamp, with a number up to 15", d.Name()))
+		}
 		for i := range t.Descriptor().Fields().Len() {
-			if f := t.Descriptor().Fields().Get(i); f.Name() != "number" && !t.Has(f) {
+			if f := t.Descriptor().Fields().Get(i); f.Name() != "number" && f.Name() != "stamped" && !t.Has(f) {
 				errs = append(errs, fmt.Errorf("table %s has no %q in its option: "+
 					"it says whose data it is, its purpose, its retention, where it is exported and how it is erased", d.Name(), f.Name()))
 			}

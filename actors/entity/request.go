@@ -294,6 +294,27 @@ func (q *requests) sweep(m *Memory, writes []Write, oldest uint32) []Write {
 	return append(writes, Write{Key: lower, End: upper})
 }
 
+// oldest is the first bucket that has something in it, if there is one.
+func (q *requests) oldest(m *Memory) (bucket uint32, ok bool) {
+	for _, r := range q.pending {
+		if r.bucket >= q.swept && (!ok || r.bucket < bucket) {
+			bucket, ok = r.bucket, true
+		}
+	}
+	prefix := rowKey(nil, m.ref, requestedTable.num, nil)
+	lower := rowKey(nil, m.ref, requestedTable.num, Key(nil).U32(q.swept))
+	err := m.view().Scan(lower, after(prefix), false, func(key, _ []byte) bool {
+		if at, _ := Key(key[len(prefix):]).TakeU32(); !ok || at < bucket {
+			bucket, ok = at, true
+		}
+		return false
+	})
+	if err != nil {
+		panic(fault{err})
+	}
+	return bucket, ok
+}
+
 // durable forgets the replies that can be read from now on.
 func (q *requests) durable(version uint64) {
 	n := 0

@@ -22,4 +22,20 @@ type Write struct {
 	// Stamped says that Val has room for the stamp of its commit in the eight
 	// bytes after the first.
 	Stamped bool
+	// First is the value with which an event was written when it was emitted, if that
+	// was not durable yet when it was rewritten: its stamp stays.
+	First []byte
+}
+
+// Stamp fills in the number of the commit, if there is room for it. Whoever
+// commits calls it, in the order of the commits and within one in the order of the
+// Steps.
+func (w *Write) Stamp(stamp uint64) {
+	if !w.Stamped {
+		return
+	}
+	if w.First != nil && getStamp(w.First) != 0 {
+		stamp = getStamp(w.First)
+	}
+	PutStamp(w.Val, stamp)
 }

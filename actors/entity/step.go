@@ -14,6 +14,14 @@ type Turn struct {
 	Now    time.Time // the clock; the Step sees it no earlier than the last event
 	Policy *Policy   // the tenant's
 
+	// Incarnation is what the history of rows that is read has for itself: a store
+	// that was restored has another. Queries ask for it.
+	Incarnation uint64
+
+	// Online says whether a user is connected now: for queries, which may differ
+	// from one time to the next; a Step is a function of rows. nil: nobody is.
+	Online func(Ref) bool
+
 	// Hold says that the clock has jumped and no operator has agreed to it:
 	// retention waits, so that a wrong clock erases nothing.
 	Hold bool
@@ -30,9 +38,10 @@ type Outcome struct {
 	Events  []*Event
 	Signals []*Event
 	Tells   []*Tell
+	Wake    int64 // the earliest time of a timer that the Step set, in unix milliseconds; 0: none
 
 	Repeat bool   // the first result of a retried request, again
-	Heard  bool   // a tell that had been heard before: nothing was run
+	Heard  bool   // a tell that had been heard before, or a timer that is not there: nothing was run
 	Fault  error  // storage failed: the process must not go on
 	Panic  string // a bug in a feature, with its stack, for the log
 	Bound  string // what the Step had too much of, for the log
@@ -68,9 +77,9 @@ func (m *Memory) guard(step func() Outcome) (out Outcome) {
 	return step()
 }
 
-// step looks the request up, then runs hooks and handler. heard, if any, is
-// written with what the handler wrote.
-func (m *Memory) step(r *Registry, c *Call, turn Turn, heard func(*Tx)) Outcome {
+// step looks the request up, then runs hooks and handler. first, if any, writes
+// before them, in the same transaction.
+func (m *Memory) step(r *Registry, c *Call, turn Turn, first func(*Tx)) Outcome {
 	turn.Now = m.now(turn.Now)
 	req, known := m.requests.find(m, c, turn)
 	if known != nil {
@@ -78,16 +87,20 @@ func (m *Memory) step(r *Registry, c *Call, turn Turn, heard func(*Tx)) Outcome 
 	}
 	tx := m.begin(r, c, turn)
 	defer func() { m.scratch = tx.scratch }()
+	if first != nil {
+		first(tx)
+	}
 	reply, err := r.run(tx, c)
 	if err != nil {
 		return Outcome{Err: err}
 	}
-	if heard != nil {
-		heard(tx)
+	if tx.dropped > 0 && tx.dropped == tx.head.Seq {
+		panic("entity: a command dropped the last event of its log")
 	}
+	m.scheduleSweep(tx, req.key.hash != 0)
 	extra := appendOutbox(m.extra[:0], tx.tells)
 	extra = m.requests.remember(m, extra, req, reply, turn)
-	out := Outcome{Reply: reply, Events: tx.events, Signals: tx.signals, Tells: tx.tells}
+	out := Outcome{Reply: reply, Events: tx.events, Signals: tx.signals, Tells: tx.tells, Wake: tx.wake}
 	out.Writes = m.keep(tx, extra)
 	if clear(extra); cap(extra) <= maxExtra {
 		m.extra = extra
@@ -124,7 +137,7 @@ func (r *Registry) Query(rows Reader, c *Call, turn Turn) (out Outcome) {
 		}
 	}()
 	v := r.query(rows, c.To, c.Caller, turn.Policy)
-	v.now = turn.Now
+	v.now, v.online, v.incarnation = turn.Now, turn.Online, turn.Incarnation
 	reply, err := c.Method.query(v, c.Req)
 	if err := Public(err); err != nil {
 		return Outcome{Err: err}
@@ -134,7 +147,8 @@ func (r *Registry) Query(rows Reader, c *Call, turn Turn) (out Outcome) {
 
 // query is a View of the durable view, for one query.
 func (r *Registry) query(reader Reader, ref Ref, caller Caller, policy *Policy) *View {
-	return &View{ref: ref, caller: caller, policy: policy, reg: r, rows: durable{reader}, budget: policy.StepReads}
+	asks := policy.QueryAsks
+	return &View{ref: ref, caller: caller, policy: policy, reg: r, rows: durable{reader}, budget: policy.StepReads, asks: &asks}
 }
 
 func protoValue(m proto.Message) protoreflect.Value {

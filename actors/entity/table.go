@@ -3,6 +3,9 @@ package entity
 import (
 	"fmt"
 	"iter"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // A Table is one family of an entity's rows. Its number is the (table) option
@@ -10,7 +13,10 @@ import (
 type Table[T any, M interface {
 	*T
 	Message
-}] struct{ num uint32 }
+}] struct {
+	num   uint32
+	stamp byte // its rows begin with this tag and the stamp of the commit that wrote them; 0: they have none
+}
 
 // NewTable returns the table of rows of type T.
 func NewTable[T any, M interface {
@@ -22,7 +28,7 @@ func NewTable[T any, M interface {
 	if opt == nil {
 		panic("entity: " + string(d.FullName()) + " has no (table) option")
 	}
-	return Table[T, M]{opt.Number}
+	return Table[T, M]{opt.Number, stampTag(d)}
 }
 
 func (t Table[T, M]) number() uint32 { return t.num }
@@ -36,7 +42,7 @@ func (t Table[T, M]) Get(r Viewer, k Key) (M, bool) {
 	if slot == nil || slot.val == nil {
 		return nil, false
 	}
-	return t.decode(slot), true
+	return t.decode(v, slot), true
 }
 
 // Has reports whether there is a row at k.
@@ -71,33 +77,71 @@ func (t Table[T, M]) ScanFrom(r Viewer, prefix, from Key) iter.Seq2[Key, M] {
 	return func(yield func(Key, M) bool) {
 		v.rows.scan(lower, after(full), false, func(key []byte, slot *slot) bool {
 			v.charge(1)
-			return yield(append(Key(nil), key[len(full):]...), t.decode(slot))
+			return yield(append(Key(nil), key[len(full):]...), t.decode(v, slot))
 		})
 	}
 }
 
 // Put stores row at k. The row is the kernel's from now on: it must not change.
 func (t Table[T, M]) Put(tx *Tx, k Key, row M) {
-	val, err := row.MarshalVT()
+	room := 0
+	if t.stamp != 0 {
+		room = stampBytes
+	}
+	val := make([]byte, room, room+row.SizeVT())
+	val, err := appendMessage(val, row)
 	if err != nil {
 		panic(fault{err})
 	}
-	if val == nil {
-		val = []byte{} // nil means deleted.
+	if t.stamp != 0 {
+		val[0] = t.stamp
 	}
-	tx.put(t.num, tx.key(t.num, k), &slot{val: val, msg: row})
+	tx.put(t.num, tx.key(t.num, k), &slot{val: val, msg: row, stamped: t.stamp != 0})
 }
 
 // Delete removes the row at k, if there is one.
 func (t Table[T, M]) Delete(tx *Tx, k Key) { tx.put(t.num, tx.key(t.num, k), &slot{}) }
 
-// decode returns the decoded row of a slot, and remembers it there.
-func (t Table[T, M]) decode(s *slot) M {
+// DeleteAll removes every row whose key starts with prefix, as one write and
+// without reading them.
+func (t Table[T, M]) DeleteAll(tx *Tx, prefix Key) {
+	lower := rowKey(nil, tx.ref, t.num, prefix)
+	tx.touch(t.num)
+	tx.deleteRange(lower, after(lower))
+}
+
+// DeleteRange removes every row whose key is in [from, to), as one write and
+// without reading them.
+func (t Table[T, M]) DeleteRange(tx *Tx, from, to Key) {
+	tx.touch(t.num)
+	tx.deleteRange(rowKey(nil, tx.ref, t.num, from), rowKey(nil, tx.ref, t.num, to))
+}
+
+// stampBytes is the beginning of a stamped row: the tag of the field stamp, a
+// fixed64, and the eight bytes of the stamp, which the commit queue fills in.
+const stampBytes = 9
+
+// stampTag is the tag of the field stamp of a stamped table; 0: it is none.
+func stampTag(d protoreflect.MessageDescriptor) byte {
+	if !tableOf(d).Stamped {
+		return 0
+	}
+	return byte(protowire.EncodeTag(d.Fields().ByName("stamp").Number(), protowire.Fixed64Type))
+}
+
+// decode returns the decoded row of a slot, and remembers it there. A command
+// sees no stamp: that of a row on its way is not known, and a Step with a warm
+// memory must not see less than one with a cold memory.
+func (t Table[T, M]) decode(v *View, s *slot) M {
 	if s.msg != nil {
 		return s.msg.(M)
 	}
 	m := M(new(T))
-	if err := m.UnmarshalVT(s.val); err != nil {
+	val := s.val
+	if s.stamped = t.stamp != 0; s.stamped && v.tx != nil {
+		val = val[min(stampBytes, len(val)):]
+	}
+	if err := m.UnmarshalVT(val); err != nil {
 		panic(fault{fmt.Errorf("decode a row of table %#x: %w", t.num, err)})
 	}
 	s.msg = m
@@ -119,6 +163,7 @@ type slot struct {
 	val     []byte
 	msg     Message // decoded; nil until somebody asks
 	version uint64  // the Step that wrote it; 0: read from storage
+	stamped bool    // val begins with a stamp, whose place is the committer's once the row is written
 }
 
 // fault is a storage failure or a damaged row. No feature can handle one, so

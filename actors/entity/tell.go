@@ -32,21 +32,46 @@ var (
 // Tell sends a command to another entity, after commit. It is made for the
 // caller of this Step.
 func (tx *Tx) Tell(to Ref, req Message) {
-	m := tx.reg.byReq[req.ProtoReflect().Descriptor().FullName()]
-	if m == nil || m.ReadOnly() || m.On != to.Kind || to.Tenant != tx.ref.Tenant || to == tx.ref {
+	if to == tx.ref {
+		panic("entity: what an entity tells itself is a Continue")
+	}
+	tx.send(to, req)
+}
+
+// Continue has the entity go on with long work in another Step, after commit and
+// between other calls. req says where: it is the cursor.
+func (tx *Tx) Continue(req Message) { tx.send(tx.ref, req) }
+
+// Task has something done outside of this server, after commit: at least once,
+// tried again until it is done or the tenant's policy gives up, and in order for
+// each entity. req names what it is about; bodies are read when it is done, so
+// that what is erased meanwhile does not leave.
+func (tx *Tx) Task(req Message) {
+	to := Ref{tx.ref.Tenant, pb.Kind_OUTSIDE, number("outside", 0, string(req.ProtoReflect().Descriptor().FullName()))}
+	tx.send(to, req)
+}
+
+// nextTell is the number of the next tell.
+func (tx *Tx) nextTell() uint64 {
+	head := outboxHead.Edit(tx, nil)
+	head.Number++
+	outboxHead.Put(tx, nil, head)
+	return head.Number
+}
+
+func (tx *Tx) send(to Ref, req Message) {
+	m := tx.method(req)
+	if m == nil || m.ReadOnly() || m.On != to.Kind || to.Tenant != tx.ref.Tenant {
 		panic(fmt.Sprintf("entity: %s cannot be told to %s by %s", req.ProtoReflect().Descriptor().Name(), to, tx.ref))
 	}
 	if len(tx.tells) >= tx.policy.StepTells {
 		panic(tooMuch{"tells"})
 	}
-	head := outboxHead.Edit(tx, nil)
-	head.Number++
-	outboxHead.Put(tx, nil, head)
 	body, err := req.MarshalVT()
 	if err != nil {
 		panic(fault{err})
 	}
-	t := &Tell{From: tx.ref, Number: head.Number, At: tx.now, Call: Call{Method: m, To: to, Caller: tx.caller, Req: req}}
+	t := &Tell{From: tx.ref, Number: tx.nextTell(), At: tx.now, Call: Call{Method: m, To: to, Caller: tx.caller, Req: req}}
 	t.row = &pb.Outbox{
 		Method: m.Name, User: tx.caller.User, UserNumber: tx.caller.Number, Device: tx.caller.Device,
 		Request: body, At: tx.now.UnixMilli(),
@@ -149,10 +174,21 @@ func (t *Tell) Replay() []Write {
 // heard, in order per pair. A host delivers them when it starts.
 func (r *Registry) Outbox(rows Reader, shard uint16, yield func(*Tell) bool) error {
 	prefix := systemPrefix(shard, outbox.num)
-	return r.scanTells(rows, prefix, func(val []byte) (*pb.Outbox, error) {
-		row := &pb.Outbox{}
-		return row, row.UnmarshalVT(val)
-	}, yield)
+	return r.scanTells(rows, prefix, parseOutbox, yield)
+}
+
+func parseOutbox(val []byte) (*pb.Outbox, error) {
+	row := &pb.Outbox{}
+	return row, row.UnmarshalVT(val)
+}
+
+// OutboxAfter calls yield with what follows a tell in the outbox, from the same
+// entity to the same other, in order.
+func (r *Registry) OutboxAfter(rows Reader, t *Tell, yield func(*Tell) bool) error {
+	prefix := systemPrefix(t.From.Shard(), outbox.num)
+	last := t.key(outbox.num)
+	pair := last[:len(last)-8]
+	return r.scanFrom(rows, prefix, append(last, 0), after(pair), parseOutbox, yield)
 }
 
 // DeadLetters calls yield with every parked tell of a shard.
@@ -165,8 +201,14 @@ func (r *Registry) DeadLetters(rows Reader, shard uint16, yield func(*Tell) bool
 	}, yield)
 }
 
-func (r *Registry) scanTells(rows Reader, prefix []byte, parse func([]byte) (*pb.Outbox, error), yield func(*Tell) bool) (err error) {
-	scanErr := rows.Scan(prefix, after(prefix), false, func(key, val []byte) bool {
+func (r *Registry) scanTells(rows Reader, prefix []byte, parse func([]byte) (*pb.Outbox, error), yield func(*Tell) bool) error {
+	return r.scanFrom(rows, prefix, prefix, after(prefix), parse, yield)
+}
+
+// scanFrom yields the tells in [lower, upper) of a table whose rows start with
+// prefix.
+func (r *Registry) scanFrom(rows Reader, prefix, lower, upper []byte, parse func([]byte) (*pb.Outbox, error), yield func(*Tell) bool) (err error) {
+	scanErr := rows.Scan(lower, upper, false, func(key, val []byte) bool {
 		var row *pb.Outbox
 		if row, err = parse(val); err != nil {
 			return false
@@ -182,16 +224,9 @@ func (r *Registry) scanTells(rows Reader, prefix []byte, parse func([]byte) (*pb
 // tellOf rebuilds a tell from its row. A method that this server does not know
 // and a request that it cannot read leave Method nil: the host parks those.
 func (r *Registry) tellOf(k Key, row *pb.Outbox) *Tell {
-	var refs [2]Ref
-	for i := range refs {
-		var tenant uint32
-		tenant, k = k.TakeU32()
-		refs[i].Tenant, refs[i].Kind = Tenant(tenant), pb.Kind(k[0])
-		refs[i].ID, k = k[1:].TakeU64()
-	}
-	t := &Tell{From: refs[0], row: row, At: time.UnixMilli(row.At), Again: row.Again}
-	t.Number, _ = k.TakeU64()
-	t.Call = Call{To: refs[1], Caller: Caller{Tenant: refs[0].Tenant, User: row.User, Number: row.UserNumber, Device: row.Device}}
+	from, to, n := splitTellKey(k)
+	t := &Tell{From: from, Number: n, row: row, At: time.UnixMilli(row.At), Again: row.Again}
+	t.Call = Call{To: to, Caller: Caller{Tenant: from.Tenant, User: row.User, Number: row.UserNumber, Device: row.Device}}
 	if m := r.byName[row.Method]; m != nil {
 		req := m.New()
 		if req.(Message).UnmarshalVT(row.Request) == nil {

@@ -18,12 +18,19 @@ type Tx struct {
 	order   []string         // their keys, in order of first writing
 	touched []uint32         // tables that this Step wrote
 
-	events  []*Event
-	logged  []loggedRow // event rows to write, in order
-	signals []*Event
-	tells   []*Tell
-	origin  uint64 // of the call, for event headers
-	err     *Error // of the first After hook that refused
+	cuts []cut // what this Step deletes whole, before anything that it writes
+
+	events   []*Event
+	logged   []loggedRow // event rows to write, in order
+	signals  []*Event
+	tells    []*Tell
+	index    []Write // of timers
+	unsigned bool    // the event that is emitted names no author
+	leaving  uint64  // the user who hears no more after the event that is emitted; 0: nobody
+	dropped  uint64  // the last event that this Step dropped
+	wake     int64   // the earliest time of a timer that this Step set, in unix milliseconds; 0: none
+	origin   uint64  // of the call, for event headers
+	err      *Error  // of the first After hook that refused
 
 	// The beginnings of events and logged: most Steps emit one. 2 allocs fewer.
 	firstEvent  [1]*Event
@@ -35,6 +42,7 @@ type loggedRow struct {
 	seq     uint64
 	val     []byte
 	stamped bool   // its stamp is still to come, and its place is the committer's
+	first   []byte // as it was emitted, if it is stamped and has been rewritten
 	version uint64 // the Step that wrote it; 0: this one, or it is durable
 }
 
@@ -63,6 +71,9 @@ func (tx *Tx) get(key []byte) *slot {
 	if s, ok := tx.local[string(key)]; ok {
 		return s
 	}
+	if inCuts(tx.cuts, key) {
+		return &slot{}
+	}
 	return tx.memory.get(key)
 }
 
@@ -74,26 +85,36 @@ func (tx *Tx) scan(lower, upper []byte, reverse bool, yield func([]byte, *slot) 
 			over[k] = s
 		}
 	}
-	tx.memory.scanUnder(lower, upper, reverse, over, yield)
+	tx.memory.scanUnder(lower, upper, reverse, over, tx.cuts, yield)
 }
 
 func (tx *Tx) put(table uint32, key []byte, s *slot) {
 	if tx.local == nil {
 		tx.local = map[string]*slot{}
 	}
-	if !slices.Contains(tx.touched, table) {
-		tx.touched = append(tx.touched, table)
-	}
+	tx.touch(table)
 	if _, ok := tx.local[string(key)]; ok {
 		tx.local[string(key)] = s
 		return
 	}
-	if len(tx.order) >= tx.policy.StepWrites {
-		panic(tooMuch{"rows written"})
-	}
+	tx.chargeWrite()
 	k := string(key)
 	tx.order = append(tx.order, k)
 	tx.local[k] = s
+}
+
+// touch notes that this Step changes a table.
+func (tx *Tx) touch(table uint32) {
+	if !slices.Contains(tx.touched, table) {
+		tx.touched = append(tx.touched, table)
+	}
+}
+
+// chargeWrite counts one more write against the policy.
+func (tx *Tx) chargeWrite() {
+	if len(tx.order)+len(tx.cuts)+len(tx.index) >= tx.policy.StepWrites {
+		panic(tooMuch{"rows written"})
+	}
 }
 
 // Emit records a fact in the entity's log and returns its seq. After hooks see
@@ -111,7 +132,7 @@ func (tx *Tx) Emit(body Message) uint64 {
 		tx.head.Message = seq
 	}
 	e := tx.newEvent(t, body)
-	e.Seq = seq
+	e.Seq, e.Leaving = seq, tx.leaving
 	e.header = header{class: t.Class, number: t.Number, ordinal: tx.head.Ordinal, prev: prev, at: e.At, by: e.header.by, origin: tx.origin}
 	tx.events = append(tx.events, e)
 	tx.logged = append(tx.logged, loggedRow{seq: seq, val: encodeEvent(seq, &e.header, t, body), stamped: true})
@@ -136,19 +157,44 @@ func (tx *Tx) Signal(body Message) {
 	tx.signals = append(tx.signals, tx.newEvent(t, body))
 }
 
+// SignalTo is Signal to the sessions of some users only, whether they hear this
+// log or not.
+func (tx *Tx) SignalTo(users []uint64, body Message) {
+	tx.Signal(body)
+	to := slices.Clone(users)
+	slices.Sort(to)
+	tx.signals[len(tx.signals)-1].Audience = &Audience{Users: slices.Compact(to)}
+}
+
+// EmitUnsigned is Emit of an event that does not say who caused it.
+func (tx *Tx) EmitUnsigned(body Message) uint64 {
+	tx.unsigned = true
+	seq := tx.Emit(body)
+	tx.unsigned = false
+	return seq
+}
+
+// EmitLast is Emit of the last event of the log that a user, or Everybody, hears.
+func (tx *Tx) EmitLast(body Message, user uint64) uint64 {
+	tx.leaving = user
+	seq := tx.Emit(body)
+	tx.leaving = 0
+	return seq
+}
+
 // newEvent signs and addresses an event or a signal.
 func (tx *Tx) newEvent(t *EventType, body Message) *Event {
 	rules := tx.reg.logs[tx.ref.Kind]
 	e := &Event{Ref: tx.ref, At: tx.now.UnixMilli(), Type: t, Body: body, Audience: rules.Audience(tx)}
-	if by := rules.Author(tx, tx.caller); by != 0 {
+	if by := rules.Author(tx, tx.caller); by != 0 && !tx.unsigned {
 		e.By, e.header.by = tx.caller.User, by
 	}
 	return e
 }
 
 // Rewrite overwrites the body of an event where it stands; its header stays.
-// The old body is gone for every reader from the next commit on. An event that
-// has no stamp yet gets that of this Step's commit.
+// The old body is gone for every reader from the next commit on. Its stamp is
+// that of the commit which it was emitted in: stamps rise with seqs.
 func (tx *Tx) Rewrite(seq uint64, body Message) {
 	old := tx.row(seq)
 	if old.val == nil {
@@ -167,7 +213,11 @@ func (tx *Tx) Rewrite(seq uint64, body Message) {
 	if tx.memory.planted == RevokedBodyStays {
 		return
 	}
-	tx.logged = append(tx.logged, loggedRow{seq: seq, val: val, stamped: old.stamped})
+	row := loggedRow{seq: seq, val: val, stamped: old.stamped}
+	if row.first = old.first; row.stamped && row.first == nil {
+		row.first = old.val
+	}
+	tx.logged = append(tx.logged, row)
 	if len(tx.logged) > tx.policy.StepWrites {
 		panic(tooMuch{"events"})
 	}
@@ -179,6 +229,9 @@ func (tx *Tx) row(seq uint64) loggedRow {
 		if tx.logged[i].seq == seq {
 			return tx.logged[i]
 		}
+	}
+	if len(tx.cuts) > 0 && inCuts(tx.cuts, logKey(nil, tx.ref, seq)) {
+		return loggedRow{seq: seq}
 	}
 	return tx.memory.row(seq)
 }
@@ -202,7 +255,7 @@ func (tx *Tx) Head() Head { return tx.head }
 
 // encodeEvent makes the row of an event. Joined fields are not stored.
 func encodeEvent(seq uint64, h *header, t *EventType, body Message) []byte {
-	if len(t.joined) > 0 {
+	if t.hasJoined(body) {
 		stored := proto.Clone(body)
 		for _, j := range t.joined {
 			stored.ProtoReflect().Clear(j.field)

@@ -21,8 +21,12 @@ type View struct {
 	rows   rows
 	tx     *Tx // nil in a query
 
+	incarnation uint64 // of what a query reads
+
 	scratch []byte // the key being looked up
 	budget  int    // rows that may still be read
+	online  func(Ref) bool
+	asks    *int // queries that may still be asked; shared with those that are
 	names   map[uint32]string
 }
 
@@ -51,6 +55,23 @@ func (v *View) Policy() *Policy { return v.policy }
 // Now is the time of the Step, never earlier than the entity's last event. It
 // is for people and policies; order is seq and stamp.
 func (v *View) Now() time.Time { return v.now }
+
+// Online reports whether the user whom a query is about is connected now.
+func (v *View) Online() bool { return v.online != nil && v.online(v.ref) }
+
+// Stamp is the number of the last commit in the durable view, of whatever entity.
+// A row or an event with a larger stamp is from later.
+func (v *View) Stamp() uint64 {
+	stamp, _, err := ReadStamp(v.reader())
+	if err != nil {
+		panic(fault{err})
+	}
+	return stamp
+}
+
+// Incarnation tells the history of rows that a query reads from another one, whose
+// stamps say nothing here.
+func (v *View) Incarnation() uint64 { return v.incarnation }
 
 // key builds a full key in the view's scratch space. It is valid until the
 // next call.

@@ -25,6 +25,9 @@ const (
 	heardTable     = 0x05
 	outboxTable    = 0x06
 	deadTable      = 0x07
+	timerTable     = 0x0A
+	dueTable       = 0x0B
+	floorTable     = 0x0C
 	countTable     = 0x7F00
 )
 
@@ -137,10 +140,8 @@ func (w *world) settle() {
 		if len(c.out.Writes) > 0 {
 			w.stamp++
 		}
-		for _, row := range c.out.Writes {
-			if row.Stamped {
-				entity.PutStamp(row.Val, w.stamp)
-			}
+		for i := range c.out.Writes {
+			c.out.Writes[i].Stamp(w.stamp)
 		}
 		for _, e := range c.out.Events {
 			e.Stamp = w.stamp

@@ -30,12 +30,15 @@ func (b *Box) Ref() entity.Ref { return b.memory.Ref() }
 // It is for Observe, which is called in the entity's turn.
 func (b *Box) CheckFrozen() error { return b.memory.CheckFrozen() }
 
-// A Job is one turn of an entity: a call, a tell to hear, or a tell to forget.
+// A Job is one turn of an entity: a call, a tell to hear or to forget, or a
+// timer to fire or to park.
 type Job struct {
 	call   *entity.Call
 	done   func(entity.Result)
 	tell   *entity.Tell
 	forget bool
+	due    *entity.Due
+	park   string // why the timer is parked; empty: it is fired
 }
 
 // IsTell reports whether the job delivers a tell. A scheduler may deliver such
@@ -47,6 +50,12 @@ func (j *Job) Call() *entity.Call { return j.call }
 
 // Tell is the tell that the job delivers or forgets, or nil.
 func (j *Job) Tell() *entity.Tell { return j.tell }
+
+// Due is the timer that the job fires or parks, or nil.
+func (j *Job) Due() *entity.Due { return j.due }
+
+// Parks is why the job parks its timer; empty: it fires it.
+func (j *Job) Parks() string { return j.park }
 
 // Again delivers a tell once more, as a network might.
 func (c *Core) Again(j *Job) { c.post(j.tell.Call.To, &Job{tell: j.tell}, 0) }
@@ -60,6 +69,10 @@ func (b *Box) Run(j *Job) {
 	turn := entity.Turn{Now: now.wall, Policy: c.policies[ref.Tenant], Hold: c.watch.holds(now)}
 	var out entity.Outcome
 	switch {
+	case j.park != "":
+		out = b.memory.ParkTimer(c.Registry, j.due, j.park, turn)
+	case j.due != nil:
+		out = b.memory.Fire(c.Registry, j.due, turn)
 	case j.forget:
 		out = b.memory.ForgetHeard(c.Registry, j.tell, turn)
 	case j.tell != nil:
@@ -134,9 +147,10 @@ func (c *Core) putAway(s *shard, b *Box) {
 	c.metrics.entities.Dec()
 }
 
-// Sweep puts away the entities that have been idle, and looks at the clock.
-// The scheduler calls it every second or so.
+// Sweep puts away the entities that have been idle, looks at the clock, and
+// fires the timers that are due. The scheduler calls it every second or so.
 func (c *Core) Sweep() {
+	defer c.timers.tick()
 	if jump := c.watch.look(c.Clock); jump != 0 {
 		c.Log.Error("the clock has jumped; retention waits until the server is restarted with the clock accepted", "jump", jump)
 	}
@@ -145,7 +159,7 @@ func (c *Core) Sweep() {
 		s := &c.shards[i]
 		s.mu.Lock()
 		for _, b := range s.boxes {
-			if b.queued > 0 || now-b.used < c.IdleAfter {
+			if b.queued > 0 || now-b.used < c.stay(b.Ref()) {
 				continue
 			}
 			// With no job queued nobody has the turn.
@@ -156,6 +170,14 @@ func (c *Core) Sweep() {
 		}
 		s.mu.Unlock()
 	}
+}
+
+// stay is how long an entity stays in memory without a call.
+func (c *Core) stay(ref entity.Ref) time.Duration {
+	if c.Brief != nil && c.Brief(ref) {
+		return c.BriefAfter
+	}
+	return c.IdleAfter
 }
 
 // note logs and counts what a Step should not have done.
@@ -169,6 +191,8 @@ func (c *Core) note(j *Job, out *entity.Outcome) {
 		method = j.call.Method.Name
 	case j.tell != nil && j.tell.Call.Method != nil:
 		method = j.tell.Call.Method.Name
+	case j.due != nil:
+		method = j.due.Method()
 	}
 	switch {
 	case out.Panic != "":

@@ -95,9 +95,7 @@ func (c *Core) Sync(g *Group) error {
 	for i := range g.items {
 		out := &g.items[i].out
 		for j := range out.Writes {
-			if out.Writes[j].Stamped {
-				entity.PutStamp(out.Writes[j].Val, stamp)
-			}
+			out.Writes[j].Stamp(stamp)
 		}
 		for _, e := range out.Events {
 			e.Stamp = stamp
@@ -132,6 +130,7 @@ func (c *Core) Release(g *Group) {
 			c.Listener.Published(e)
 		}
 		c.outbox.released(it)
+		c.timers.released(it)
 		c.bytes.Add(-int64(it.bytes))
 		if it.box != nil {
 			c.unreleased.Add(-1)

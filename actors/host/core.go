@@ -60,6 +60,14 @@ type Listener interface {
 	Released()
 }
 
+// Outside does what entities want done outside of this server.
+type Outside interface {
+	// Perform does a task, once, and returns at once. done hears from another
+	// goroutine what came of it: nil, and the task is over; an error, and it is
+	// tried again later, until the tenant's policy gives up.
+	Perform(t *entity.Tell, done func(error))
+}
+
 // Config is what a Core is made of.
 type Config struct {
 	Registry  *entity.Registry
@@ -68,6 +76,12 @@ type Config struct {
 	Scheduler Scheduler
 	Listener  Listener // nil: nobody listens
 	Log       *slog.Logger
+
+	// Outside does the tasks of entities; nil: they wait.
+	Outside Outside
+
+	// Online says whether a user is connected to this node; nil: nobody is.
+	Online func(entity.Ref) bool
 
 	// Tenants are the policies of the configured tenants, by name.
 	Tenants map[string]*entity.Policy
@@ -88,6 +102,11 @@ type Config struct {
 	// IdleAfter is how long an entity stays in memory without a call; default
 	// five minutes.
 	IdleAfter time.Duration
+	// Brief says which entities are called for a moment only, and stay no longer
+	// than BriefAfter, default 3 s: a user's device connects, and then says nothing
+	// to the user for hours. nil: none is.
+	Brief      func(entity.Ref) bool
+	BriefAfter time.Duration
 
 	// AcceptClock is the operator's word that the clock is right although it
 	// has jumped.
@@ -107,6 +126,7 @@ const (
 	defaultMaxMailbox    = 1024
 	defaultMaxUnreleased = 65536
 	defaultIdleAfter     = 5 * time.Minute
+	defaultBriefAfter    = 3 * time.Second
 
 	defaultMaxUnreleasedBytes = 256 << 20
 )
@@ -125,6 +145,8 @@ type Core struct {
 	stamp      uint64        // of the last commit; the committer's
 	groups     sync.Pool     // of *Group, to be used again
 	outbox     outbox
+	timers     timers
+	paces      paces
 	watch      clockWatch
 	metrics    *metrics
 }
@@ -151,11 +173,14 @@ func NewCore(cfg Config) (*Core, error) {
 	if cfg.IdleAfter == 0 {
 		cfg.IdleAfter = defaultIdleAfter
 	}
+	if cfg.BriefAfter == 0 {
+		cfg.BriefAfter = defaultBriefAfter
+	}
 	if cfg.Listener == nil {
 		cfg.Listener = nobody{}
 	}
 	c := &Core{Config: cfg, metrics: newMetrics()}
-	c.outbox.core = c
+	c.outbox.core, c.timers.core = c, c
 	for i := range c.shards {
 		c.shards[i].boxes = map[entity.Ref]*Box{}
 	}
@@ -220,6 +245,8 @@ func (c *Core) Submit(call *entity.Call, done func(entity.Result)) {
 		done(entity.Result{Err: entity.Errorf(entity.NotFound, "there is no such tenant")})
 	case call.Method.ReadOnly():
 		c.query(call, policy, done)
+	case call.Method.Pace > 0 && !c.paces.take(call, c.Clock.Elapsed()):
+		done(entity.Result{Reply: call.Method.NewReply()})
 	case c.Storage.Low() && !call.Method.Frees:
 		c.refuse(done, "the disk is nearly full; reading and deleting go on")
 	case c.unreleased.Load() >= int64(c.MaxUnreleased) || c.bytes.Load() >= c.MaxUnreleasedBytes:

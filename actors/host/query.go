@@ -9,7 +9,7 @@ func (c *Core) query(call *entity.Call, policy *entity.Policy, done func(entity.
 	ok := c.ask(func() {
 		view := c.reader(call.To)
 		defer c.giveBack(view)
-		out := c.Registry.Query(view, call, entity.Turn{Now: c.Clock.Now(), Policy: policy})
+		out := c.Registry.Query(view, call, entity.Turn{Now: c.Clock.Now(), Policy: policy, Online: c.Online, Incarnation: c.Storage.Incarnation()})
 		c.note(&Job{call: call}, &out)
 		if out.Fault != nil {
 			c.Log.Error("a row could not be read", "method", call.Method.Name, "error", out.Fault)

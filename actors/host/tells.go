@@ -26,10 +26,11 @@ type pair struct{ from, to entity.Ref }
 // A pairQueue is what one entity has still to tell another. The first tell is
 // on its way, or waits to be tried again.
 type pairQueue struct {
-	tells   []*entity.Tell
-	panics  int  // of the first
-	waits   int  // of the first
-	waiting bool // now
+	tells   []*entity.Tell // the first of them, at most maxQueued; never none
+	more    bool           // in the store, after these
+	panics  int            // of the first
+	waits   int            // of the first
+	waiting bool           // now
 }
 
 const (
@@ -40,6 +41,10 @@ const (
 	retryAfter    = 100 * time.Millisecond
 	maxRetryAfter = 10 * time.Second
 )
+
+// maxQueued bounds the tells of a pair that are in memory; what is behind them
+// is in the store. While somebody outside does not answer for hours, many wait.
+const maxQueued = 32
 
 func pairOf(t *entity.Tell) pair { return pair{t.From, t.Call.To} }
 
@@ -71,8 +76,14 @@ func (o *outbox) add(t *entity.Tell) {
 		q = &pairQueue{}
 		o.pairs[pairOf(t)] = q
 	}
-	q.tells = append(q.tells, t)
-	first := len(q.tells) == 1
+	switch {
+	case q.more && !t.Again:
+	case len(q.tells) == maxQueued && !t.Again:
+		q.more = true
+	default:
+		q.tells = append(q.tells, t)
+	}
+	first := len(q.tells) == 1 && !q.more
 	o.mu.Unlock()
 	o.core.metrics.tells.Inc()
 	if first {
@@ -87,9 +98,32 @@ func (o *outbox) deliver(t *entity.Tell) {
 		o.park(t, "this server does not know the method, or cannot read the request")
 	case o.core.policies[t.Call.To.Tenant] == nil:
 		o.park(t, "the tenant is not configured")
+	case t.Call.To.Outside():
+		o.perform(t)
 	default:
 		o.core.post(t.Call.To, &Job{tell: t}, 0)
 	}
+}
+
+// perform has a task done outside. One that fails and is too old is given up, with
+// the last error; one that is old because the server was down, or because it is
+// replayed, has an attempt like any other.
+func (o *outbox) perform(t *entity.Tell) {
+	c := o.core
+	if c.Outside == nil {
+		return // It waits for a server that has somebody to do it.
+	}
+	giveUp := c.policies[t.From.Tenant].TaskGiveUp
+	c.Outside.Perform(t, func(err error) {
+		switch {
+		case err == nil:
+			o.leave(t, t.Done())
+		case c.Clock.Now().Sub(t.At) > giveUp:
+			o.park(t, "it could not be done for "+giveUp.String()+": "+err.Error())
+		default:
+			o.again(t)
+		}
+	})
 }
 
 // released goes on with the tells of an outcome that is now durable.
@@ -197,6 +231,9 @@ func (o *outbox) next(gone *entity.Tell) {
 		return
 	}
 	q.tells, q.panics, q.waits, q.waiting = q.tells[1:], 0, 0, false
+	if q.more && len(q.tells) == 0 {
+		o.refill(q, gone)
+	}
 	var following *entity.Tell
 	if len(q.tells) > 0 {
 		following = q.tells[0]
@@ -214,12 +251,31 @@ func (o *outbox) next(gone *entity.Tell) {
 			return
 		}
 	}
-	if o.core.policies[gone.Call.To.Tenant] != nil {
+	if o.core.policies[gone.Call.To.Tenant] != nil && !gone.Call.To.Outside() {
 		o.core.post(gone.Call.To, &Job{tell: gone, forget: true}, 0)
 	}
 }
 
-// PendingTells counts the tells that are not known to have been heard.
+// refill reads what follows a tell that has left. o.mu is held: nothing of the
+// pair is added meanwhile.
+func (o *outbox) refill(q *pairQueue, gone *entity.Tell) {
+	view := o.core.Storage.Snapshot()
+	defer o.core.giveBack(view)
+	q.more = false
+	err := o.core.Registry.OutboxAfter(view, gone, func(t *entity.Tell) bool {
+		if q.more = len(q.tells) == maxQueued; q.more {
+			return false
+		}
+		q.tells = append(q.tells, t)
+		return true
+	})
+	if err != nil {
+		o.core.Fatal(fmt.Errorf("read the outbox: %w", err))
+	}
+}
+
+// PendingTells counts the tells that are not known to have been heard, but for
+// those of a pair that has too many to be in memory.
 func (c *Core) PendingTells() int {
 	c.outbox.mu.Lock()
 	defer c.outbox.mu.Unlock()

@@ -129,6 +129,7 @@ const (
 	Conversation_TYPE_UNSPECIFIED Conversation_Type = 0
 	Conversation_DIRECT           Conversation_Type = 1
 	Conversation_GROUP            Conversation_Type = 2
+	Conversation_CHANNEL          Conversation_Type = 3
 )
 
 // Enum value maps for Conversation_Type.
@@ -137,11 +138,13 @@ var (
 		0: "TYPE_UNSPECIFIED",
 		1: "DIRECT",
 		2: "GROUP",
+		3: "CHANNEL",
 	}
 	Conversation_Type_value = map[string]int32{
 		"TYPE_UNSPECIFIED": 0,
 		"DIRECT":           1,
 		"GROUP":            2,
+		"CHANNEL":          3,
 	}
 )
 
@@ -169,7 +172,7 @@ func (x Conversation_Type) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Conversation_Type.Descriptor instead.
 func (Conversation_Type) EnumDescriptor() ([]byte, []int) {
-	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{4, 0}
+	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{5, 0}
 }
 
 // Interval is a closed range of seqs. through = 0: still open.
@@ -237,6 +240,8 @@ type Member struct {
 	// is in it. The first event is that of his join, or the conversation's first;
 	// the last is that of his leaving.
 	Readable      []*Interval `protobuf:"bytes,5,rep,name=readable,proto3" json:"readable,omitempty"`
+	Since         uint64      `protobuf:"varint,6,opt,name=since,proto3" json:"since,omitempty"`                                      // Where the log stood when he last joined.
+	JoinedOrdinal uint64      `protobuf:"varint,7,opt,name=joined_ordinal,json=joinedOrdinal,proto3" json:"joined_ordinal,omitempty"` // How many messages there were then: what was before is not unread for him.
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -306,6 +311,20 @@ func (x *Member) GetReadable() []*Interval {
 	return nil
 }
 
+func (x *Member) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *Member) GetJoinedOrdinal() uint64 {
+	if x != nil {
+		return x.JoinedOrdinal
+	}
+	return 0
+}
+
 // Present marks a member who is in the conversation now. Key: user number. The
 // rows of those who went stay in Member; who hears an event is read from here,
 // so that it costs no more for everybody who ever passed through.
@@ -353,6 +372,44 @@ func (x *Present) GetFrom() uint64 {
 	return 0
 }
 
+// Staff marks a present member who is more than a member, so that the few are
+// found among many. Key: user number.
+type Staff struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Staff) Reset() {
+	*x = Staff{}
+	mi := &file_actors_conversation_conversation_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Staff) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Staff) ProtoMessage() {}
+
+func (x *Staff) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_conversation_conversation_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Staff.ProtoReflect.Descriptor instead.
+func (*Staff) Descriptor() ([]byte, []int) {
+	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{3}
+}
+
 // MemberNumber finds a member by his number. Key: number.
 type MemberNumber struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -364,7 +421,7 @@ type MemberNumber struct {
 
 func (x *MemberNumber) Reset() {
 	*x = MemberNumber{}
-	mi := &file_actors_conversation_conversation_proto_msgTypes[3]
+	mi := &file_actors_conversation_conversation_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -376,7 +433,7 @@ func (x *MemberNumber) String() string {
 func (*MemberNumber) ProtoMessage() {}
 
 func (x *MemberNumber) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_conversation_conversation_proto_msgTypes[3]
+	mi := &file_actors_conversation_conversation_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -389,7 +446,7 @@ func (x *MemberNumber) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberNumber.ProtoReflect.Descriptor instead.
 func (*MemberNumber) Descriptor() ([]byte, []int) {
-	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{3}
+	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *MemberNumber) GetUserId() string {
@@ -418,13 +475,19 @@ type Conversation struct {
 	JoinRule      JoinRule               `protobuf:"varint,7,opt,name=join_rule,json=joinRule,proto3,enum=kith.v1.JoinRule" json:"join_rule,omitempty"`
 	Name          string                 `protobuf:"bytes,8,opt,name=name,proto3" json:"name,omitempty"`
 	Announcement  string                 `protobuf:"bytes,9,opt,name=announcement,proto3" json:"announcement,omitempty"`
+	// Too many to name the hearers of each event: those hear who watch. It becomes
+	// so above one number of members and ceases to be below a smaller one.
+	Large         bool   `protobuf:"varint,10,opt,name=large,proto3" json:"large,omitempty"`
+	LatestFrom    uint64 `protobuf:"varint,11,opt,name=latest_from,json=latestFrom,proto3" json:"latest_from,omitempty"`    // No member, present or past, began to read later than at this seq.
+	DissolvedAt   uint64 `protobuf:"varint,12,opt,name=dissolved_at,json=dissolvedAt,proto3" json:"dissolved_at,omitempty"` // The seq of its dissolution, with which everybody has left; 0: it stands.
+	Signatures    bool   `protobuf:"varint,13,opt,name=signatures,proto3" json:"signatures,omitempty"`                      // Posts of a channel say who wrote them.
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Conversation) Reset() {
 	*x = Conversation{}
-	mi := &file_actors_conversation_conversation_proto_msgTypes[4]
+	mi := &file_actors_conversation_conversation_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -436,7 +499,7 @@ func (x *Conversation) String() string {
 func (*Conversation) ProtoMessage() {}
 
 func (x *Conversation) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_conversation_conversation_proto_msgTypes[4]
+	mi := &file_actors_conversation_conversation_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -449,7 +512,7 @@ func (x *Conversation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Conversation.ProtoReflect.Descriptor instead.
 func (*Conversation) Descriptor() ([]byte, []int) {
-	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{4}
+	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Conversation) GetType() Conversation_Type {
@@ -515,6 +578,34 @@ func (x *Conversation) GetAnnouncement() string {
 	return ""
 }
 
+func (x *Conversation) GetLarge() bool {
+	if x != nil {
+		return x.Large
+	}
+	return false
+}
+
+func (x *Conversation) GetLatestFrom() uint64 {
+	if x != nil {
+		return x.LatestFrom
+	}
+	return 0
+}
+
+func (x *Conversation) GetDissolvedAt() uint64 {
+	if x != nil {
+		return x.DissolvedAt
+	}
+	return 0
+}
+
+func (x *Conversation) GetSignatures() bool {
+	if x != nil {
+		return x.Signatures
+	}
+	return false
+}
+
 // Permissions says which role an act needs at least. ROLE_UNSPECIFIED leaves a
 // permission as it is in a change, and means the default in a new group.
 type Permissions struct {
@@ -522,13 +613,14 @@ type Permissions struct {
 	Send          Role                   `protobuf:"varint,1,opt,name=send,proto3,enum=kith.v1.Role" json:"send,omitempty"`                               // Default MEMBER.
 	Invite        Role                   `protobuf:"varint,2,opt,name=invite,proto3,enum=kith.v1.Role" json:"invite,omitempty"`                           // Default MEMBER.
 	ChangeInfo    Role                   `protobuf:"varint,3,opt,name=change_info,json=changeInfo,proto3,enum=kith.v1.Role" json:"change_info,omitempty"` // Name and announcement. Default ADMIN.
+	Pin           Role                   `protobuf:"varint,4,opt,name=pin,proto3,enum=kith.v1.Role" json:"pin,omitempty"`                                 // Messages. Default ADMIN; in a direct conversation both may.
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Permissions) Reset() {
 	*x = Permissions{}
-	mi := &file_actors_conversation_conversation_proto_msgTypes[5]
+	mi := &file_actors_conversation_conversation_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -540,7 +632,7 @@ func (x *Permissions) String() string {
 func (*Permissions) ProtoMessage() {}
 
 func (x *Permissions) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_conversation_conversation_proto_msgTypes[5]
+	mi := &file_actors_conversation_conversation_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -553,7 +645,7 @@ func (x *Permissions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Permissions.ProtoReflect.Descriptor instead.
 func (*Permissions) Descriptor() ([]byte, []int) {
-	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{5}
+	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Permissions) GetSend() Role {
@@ -577,6 +669,13 @@ func (x *Permissions) GetChangeInfo() Role {
 	return Role_ROLE_UNSPECIFIED
 }
 
+func (x *Permissions) GetPin() Role {
+	if x != nil {
+		return x.Pin
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
 // Hidden marks a message that one member deleted for himself. Key: member
 // number, seq.
 type Hidden struct {
@@ -587,7 +686,7 @@ type Hidden struct {
 
 func (x *Hidden) Reset() {
 	*x = Hidden{}
-	mi := &file_actors_conversation_conversation_proto_msgTypes[6]
+	mi := &file_actors_conversation_conversation_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -599,7 +698,7 @@ func (x *Hidden) String() string {
 func (*Hidden) ProtoMessage() {}
 
 func (x *Hidden) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_conversation_conversation_proto_msgTypes[6]
+	mi := &file_actors_conversation_conversation_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -612,7 +711,7 @@ func (x *Hidden) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hidden.ProtoReflect.Descriptor instead.
 func (*Hidden) Descriptor() ([]byte, []int) {
-	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{6}
+	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{7}
 }
 
 // HiddenCount counts the members who deleted a message for themselves. Key:
@@ -626,7 +725,7 @@ type HiddenCount struct {
 
 func (x *HiddenCount) Reset() {
 	*x = HiddenCount{}
-	mi := &file_actors_conversation_conversation_proto_msgTypes[7]
+	mi := &file_actors_conversation_conversation_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -638,7 +737,7 @@ func (x *HiddenCount) String() string {
 func (*HiddenCount) ProtoMessage() {}
 
 func (x *HiddenCount) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_conversation_conversation_proto_msgTypes[7]
+	mi := &file_actors_conversation_conversation_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -651,7 +750,7 @@ func (x *HiddenCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HiddenCount.ProtoReflect.Descriptor instead.
 func (*HiddenCount) Descriptor() ([]byte, []int) {
-	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{7}
+	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *HiddenCount) GetMembers() uint32 {
@@ -661,6 +760,164 @@ func (x *HiddenCount) GetMembers() uint32 {
 	return 0
 }
 
+// Marked is a set of messages, by their ordinals, in blocks of 1,024: bit i of
+// block b is the message with the ordinal 1,024·b + i. Trailing zero bytes are
+// left out. What is unread is counted from these sets and from no message. Key:
+// member number (0: for everybody), mark, block. Mark 1: the message is gone, for
+// everybody or for the member; 2: it mentions the member. What a member has read is
+// forgotten, block by block.
+type Marked struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Bits          []byte                 `protobuf:"bytes,1,opt,name=bits,proto3" json:"bits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Marked) Reset() {
+	*x = Marked{}
+	mi := &file_actors_conversation_conversation_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Marked) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Marked) ProtoMessage() {}
+
+func (x *Marked) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_conversation_conversation_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Marked.ProtoReflect.Descriptor instead.
+func (*Marked) Descriptor() ([]byte, []int) {
+	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Marked) GetBits() []byte {
+	if x != nil {
+		return x.Bits
+	}
+	return nil
+}
+
+// Expired says that every message up to here was kept as long as the conversation
+// keeps them, and is gone. One row.
+type Expired struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
+	Ordinal       uint64                 `protobuf:"varint,2,opt,name=ordinal,proto3" json:"ordinal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Expired) Reset() {
+	*x = Expired{}
+	mi := &file_actors_conversation_conversation_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Expired) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Expired) ProtoMessage() {}
+
+func (x *Expired) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_conversation_conversation_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Expired.ProtoReflect.Descriptor instead.
+func (*Expired) Descriptor() ([]byte, []int) {
+	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Expired) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *Expired) GetOrdinal() uint64 {
+	if x != nil {
+		return x.Ordinal
+	}
+	return 0
+}
+
+// HiddenLately is what a member deleted for himself at one time. The latest few
+// are kept, for his other devices. Key: member number, number of the time.
+type HiddenLately struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stamp         uint64                 `protobuf:"fixed64,1,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	Seqs          []uint64               `protobuf:"varint,2,rep,packed,name=seqs,proto3" json:"seqs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HiddenLately) Reset() {
+	*x = HiddenLately{}
+	mi := &file_actors_conversation_conversation_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HiddenLately) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HiddenLately) ProtoMessage() {}
+
+func (x *HiddenLately) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_conversation_conversation_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HiddenLately.ProtoReflect.Descriptor instead.
+func (*HiddenLately) Descriptor() ([]byte, []int) {
+	return file_actors_conversation_conversation_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *HiddenLately) GetStamp() uint64 {
+	if x != nil {
+		return x.Stamp
+	}
+	return 0
+}
+
+func (x *HiddenLately) GetSeqs() []uint64 {
+	if x != nil {
+		return x.Seqs
+	}
+	return nil
+}
+
 var File_actors_conversation_conversation_proto protoreflect.FileDescriptor
 
 const file_actors_conversation_conversation_proto_rawDesc = "" +
@@ -668,22 +925,26 @@ const file_actors_conversation_conversation_proto_rawDesc = "" +
 	"&actors/conversation/conversation.proto\x12\akith.v1\x1a\x17actors/pb/options.proto\"8\n" +
 	"\bInterval\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x18\n" +
-	"\athrough\x18\x02 \x01(\x04R\athrough\"\xb3\x02\n" +
+	"\athrough\x18\x02 \x01(\x04R\athrough\"\xf0\x02\n" +
 	"\x06Member\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x17\n" +
 	"\auser_id\x18\x02 \x01(\tR\x06userId\x12!\n" +
 	"\x04role\x18\x03 \x01(\x0e2\r.kith.v1.RoleR\x04role\x12\x1b\n" +
 	"\tjoined_at\x18\x04 \x01(\x03R\bjoinedAt\x12-\n" +
-	"\breadable\x18\x05 \x03(\v2\x11.kith.v1.IntervalR\breadable:\x88\x01\x9a\xb5\x18\x83\x01\b\x10\x12\n" +
+	"\breadable\x18\x05 \x03(\v2\x11.kith.v1.IntervalR\breadable\x12\x14\n" +
+	"\x05since\x18\x06 \x01(\x04R\x05since\x12%\n" +
+	"\x0ejoined_ordinal\x18\a \x01(\x04R\rjoinedOrdinal:\x88\x01\x9a\xb5\x18\x83\x01\b\x10\x12\n" +
 	"the member\x1a5to decide who may read and write, and to name authors\"\x1bas long as the conversation*\x1dconversations/<id>/membership0\x02\"\x85\x01\n" +
 	"\aPresent\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from:f\x9a\xb5\x18b\b\x14\x12\n" +
-	"the member\x1a\x1ato know who hears an event\"\x15until the member goes*\x1dconversations/<id>/membership0\x01\"\xba\x01\n" +
+	"the member\x1a\x1ato know who hears an event\"\x15until the member goes*\x1dconversations/<id>/membership0\x01\"\x92\x01\n" +
+	"\x05Staff:\x88\x01\x9a\xb5\x18\x83\x01\b\x1c\x12\n" +
+	"the member\x1a to list the admins and the owner\"0until the member goes or is a member like others*\x1dconversations/<id>/membership0\x01\"\xba\x01\n" +
 	"\fMemberNumber\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x1f\n" +
 	"\vuser_number\x18\x02 \x01(\x04R\n" +
 	"userNumber:p\x9a\xb5\x18l\b\x11\x12\n" +
-	"the member\x1a\x1eto name the author of an event\"\x1bas long as the conversation*\x1dconversations/<id>/membership0\x02\"\x95\x04\n" +
+	"the member\x1a\x1eto name the author of an event\"\x1bas long as the conversation*\x1dconversations/<id>/membership0\x02\"\x9c\x05\n" +
 	"\fConversation\x12.\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x1a.kith.v1.Conversation.TypeR\x04type\x12\x18\n" +
 	"\amembers\x18\x02 \x01(\rR\amembers\x12\x1f\n" +
@@ -695,21 +956,41 @@ const file_actors_conversation_conversation_proto_rawDesc = "" +
 	"\x0ehistory_hidden\x18\x06 \x01(\bR\rhistoryHidden\x12.\n" +
 	"\tjoin_rule\x18\a \x01(\x0e2\x11.kith.v1.JoinRuleR\bjoinRule\x12\x12\n" +
 	"\x04name\x18\b \x01(\tR\x04name\x12\"\n" +
-	"\fannouncement\x18\t \x01(\tR\fannouncement\"3\n" +
+	"\fannouncement\x18\t \x01(\tR\fannouncement\x12\x14\n" +
+	"\x05large\x18\n" +
+	" \x01(\bR\x05large\x12\x1f\n" +
+	"\vlatest_from\x18\v \x01(\x04R\n" +
+	"latestFrom\x12!\n" +
+	"\fdissolved_at\x18\f \x01(\x04R\vdissolvedAt\x12\x1e\n" +
+	"\n" +
+	"signatures\x18\r \x01(\bR\n" +
+	"signatures\"@\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
 	"\x06DIRECT\x10\x01\x12\t\n" +
-	"\x05GROUP\x10\x02:\x7f\x9a\xb5\x18{\b\x12\x12\x06nobody\x1a<to know what the conversation is and what its members may do\"\x1bas long as the conversation*\x12conversations/<id>0\x03\"\x87\x01\n" +
+	"\x05GROUP\x10\x02\x12\v\n" +
+	"\aCHANNEL\x10\x03:\x7f\x9a\xb5\x18{\b\x12\x12\x06nobody\x1a<to know what the conversation is and what its members may do\"\x1bas long as the conversation*\x12conversations/<id>0\x03\"\xa8\x01\n" +
 	"\vPermissions\x12!\n" +
 	"\x04send\x18\x01 \x01(\x0e2\r.kith.v1.RoleR\x04send\x12%\n" +
 	"\x06invite\x18\x02 \x01(\x0e2\r.kith.v1.RoleR\x06invite\x12.\n" +
 	"\vchange_info\x18\x03 \x01(\x0e2\r.kith.v1.RoleR\n" +
-	"changeInfo\"\x84\x01\n" +
+	"changeInfo\x12\x1f\n" +
+	"\x03pin\x18\x04 \x01(\x0e2\r.kith.v1.RoleR\x03pin\"\x84\x01\n" +
 	"\x06Hidden:z\x9a\xb5\x18v\b\x13\x12\n" +
 	"the member\x1a1to keep from a person what he deleted for himself\"\x16as long as the message*\x19conversations/<id>/hidden0\x01\"\xad\x01\n" +
 	"\vHiddenCount\x12\x18\n" +
-	"\amembers\x18\x01 \x01(\rR\amembers:\x83\x01\x9a\xb5\x18\x7f\b\x15\x12\x06nobody\x1aJto erase what everybody has deleted, and to join no text that somebody has\"\x16as long as the message*\rnone: a count0\x03*>\n" +
+	"\amembers\x18\x01 \x01(\rR\amembers:\x83\x01\x9a\xb5\x18\x7f\b\x15\x12\x06nobody\x1aJto erase what everybody has deleted, and to join no text that somebody has\"\x16as long as the message*\rnone: a count0\x03\"\xaa\x01\n" +
+	"\x06Marked\x12\x12\n" +
+	"\x04bits\x18\x01 \x01(\fR\x04bits:\x8b\x01\x9a\xb5\x18\x86\x01\b\x17\x12\n" +
+	"the member\x1a\x17to count what is unread\".until he has read on, or the messages are gone*+none: numbers of messages that are exported0\x01\"\x8d\x01\n" +
+	"\aExpired\x12\x10\n" +
+	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x18\n" +
+	"\aordinal\x18\x02 \x01(\x04R\aordinal:V\x9a\xb5\x18R\b\x18\x12\x06nobody\x1a\x17to count what is unread\"\x1bas long as the conversation*\x0enone: a number0\x03\"\xe9\x01\n" +
+	"\fHiddenLately\x12\x14\n" +
+	"\x05stamp\x18\x01 \x01(\x06R\x05stamp\x12\x12\n" +
+	"\x04seqs\x18\x02 \x03(\x04R\x04seqs:\xae\x01\x9a\xb5\x18\xa9\x01\b\x19\x12\n" +
+	"the member\x1a<to tell a person's other devices what he deleted for himself\"\"until he has deleted 64 times more*3none: its messages are in conversations/<id>/hidden0\x018\x01*>\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
@@ -734,7 +1015,7 @@ func file_actors_conversation_conversation_proto_rawDescGZIP() []byte {
 }
 
 var file_actors_conversation_conversation_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_actors_conversation_conversation_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_actors_conversation_conversation_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_actors_conversation_conversation_proto_goTypes = []any{
 	(Role)(0),              // 0: kith.v1.Role
 	(JoinRule)(0),          // 1: kith.v1.JoinRule
@@ -742,26 +1023,31 @@ var file_actors_conversation_conversation_proto_goTypes = []any{
 	(*Interval)(nil),       // 3: kith.v1.Interval
 	(*Member)(nil),         // 4: kith.v1.Member
 	(*Present)(nil),        // 5: kith.v1.Present
-	(*MemberNumber)(nil),   // 6: kith.v1.MemberNumber
-	(*Conversation)(nil),   // 7: kith.v1.Conversation
-	(*Permissions)(nil),    // 8: kith.v1.Permissions
-	(*Hidden)(nil),         // 9: kith.v1.Hidden
-	(*HiddenCount)(nil),    // 10: kith.v1.HiddenCount
+	(*Staff)(nil),          // 6: kith.v1.Staff
+	(*MemberNumber)(nil),   // 7: kith.v1.MemberNumber
+	(*Conversation)(nil),   // 8: kith.v1.Conversation
+	(*Permissions)(nil),    // 9: kith.v1.Permissions
+	(*Hidden)(nil),         // 10: kith.v1.Hidden
+	(*HiddenCount)(nil),    // 11: kith.v1.HiddenCount
+	(*Marked)(nil),         // 12: kith.v1.Marked
+	(*Expired)(nil),        // 13: kith.v1.Expired
+	(*HiddenLately)(nil),   // 14: kith.v1.HiddenLately
 }
 var file_actors_conversation_conversation_proto_depIdxs = []int32{
 	0, // 0: kith.v1.Member.role:type_name -> kith.v1.Role
 	3, // 1: kith.v1.Member.readable:type_name -> kith.v1.Interval
 	2, // 2: kith.v1.Conversation.type:type_name -> kith.v1.Conversation.Type
-	8, // 3: kith.v1.Conversation.permissions:type_name -> kith.v1.Permissions
+	9, // 3: kith.v1.Conversation.permissions:type_name -> kith.v1.Permissions
 	1, // 4: kith.v1.Conversation.join_rule:type_name -> kith.v1.JoinRule
 	0, // 5: kith.v1.Permissions.send:type_name -> kith.v1.Role
 	0, // 6: kith.v1.Permissions.invite:type_name -> kith.v1.Role
 	0, // 7: kith.v1.Permissions.change_info:type_name -> kith.v1.Role
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	0, // 8: kith.v1.Permissions.pin:type_name -> kith.v1.Role
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_actors_conversation_conversation_proto_init() }
@@ -776,7 +1062,7 @@ func file_actors_conversation_conversation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_actors_conversation_conversation_proto_rawDesc), len(file_actors_conversation_conversation_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   8,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -21,10 +21,18 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// ListDialogsRequest asks for dialogs by their last message, the latest first; one
+// without any counts from when he joined. A dialog in which something is said
+// while somebody pages moves to the front, where he has been: he hears of it live.
+// Who is in more than a few thousand conversations gets them in parts of as many,
+// each in this order.
 type ListDialogsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Cursor        string                 `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"` // From the previous page; empty: the first.
-	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`  // Default and at most the profile's page.
+	Cursor        string                 `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`                               // From the previous page; empty: the first.
+	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`                                // Default and at most the profile's page.
+	Archived      bool                   `protobuf:"varint,3,opt,name=archived,proto3" json:"archived,omitempty"`                          // The archived ones, instead of the others.
+	PinnedFirst   bool                   `protobuf:"varint,4,opt,name=pinned_first,json=pinnedFirst,proto3" json:"pinned_first,omitempty"` // The pinned ones, in their order, before the others.
+	Totals        bool                   `protobuf:"varint,5,opt,name=totals,proto3" json:"totals,omitempty"`                              // Also what is unread in all of them.
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -73,12 +81,34 @@ func (x *ListDialogsRequest) GetLimit() uint32 {
 	return 0
 }
 
+func (x *ListDialogsRequest) GetArchived() bool {
+	if x != nil {
+		return x.Archived
+	}
+	return false
+}
+
+func (x *ListDialogsRequest) GetPinnedFirst() bool {
+	if x != nil {
+		return x.PinnedFirst
+	}
+	return false
+}
+
+func (x *ListDialogsRequest) GetTotals() bool {
+	if x != nil {
+		return x.Totals
+	}
+	return false
+}
+
 // ListDialogsResponse may have fewer dialogs than the limit, even none: only an
 // empty cursor says that there is no more.
 type ListDialogsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Dialogs       []*DialogItem          `protobuf:"bytes,1,rep,name=dialogs,proto3" json:"dialogs,omitempty"`
 	Cursor        string                 `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	Totals        *UnreadTotals          `protobuf:"bytes,3,opt,name=totals,proto3" json:"totals,omitempty"` // If they were asked for.
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -127,11 +157,21 @@ func (x *ListDialogsResponse) GetCursor() string {
 	return ""
 }
 
+func (x *ListDialogsResponse) GetTotals() *UnreadTotals {
+	if x != nil {
+		return x.Totals
+	}
+	return nil
+}
+
 type DialogItem struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	ConversationId uint64                 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
 	Peer           string                 `protobuf:"bytes,2,opt,name=peer,proto3" json:"peer,omitempty"`                          // The other user of a direct.
 	JoinedAt       int64                  `protobuf:"varint,3,opt,name=joined_at,json=joinedAt,proto3" json:"joined_at,omitempty"` // Unix milliseconds.
+	Settings       *DialogSettings        `protobuf:"bytes,4,opt,name=settings,proto3" json:"settings,omitempty"`
+	State          *DialogState           `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"` // Absent: the conversation does not know him now.
+	At             int64                  `protobuf:"varint,6,opt,name=at,proto3" json:"at,omitempty"`      // By which the list is ordered; Unix milliseconds.
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -187,6 +227,958 @@ func (x *DialogItem) GetJoinedAt() int64 {
 	return 0
 }
 
+func (x *DialogItem) GetSettings() *DialogSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *DialogItem) GetState() *DialogState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+func (x *DialogItem) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+// UnreadTotals counts all dialogs that are listed, or as many as one request may
+// look at: archived ones with the archived, the others with the others.
+type UnreadTotals struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Unread        uint64                 `protobuf:"varint,1,opt,name=unread,proto3" json:"unread,omitempty"`                              // Messages in dialogs that are not muted,
+	UnreadMuted   uint64                 `protobuf:"varint,2,opt,name=unread_muted,json=unreadMuted,proto3" json:"unread_muted,omitempty"` // and in those that are.
+	Dialogs       uint32                 `protobuf:"varint,3,opt,name=dialogs,proto3" json:"dialogs,omitempty"`                            // Dialogs with unread messages or an unread mark, likewise.
+	DialogsMuted  uint32                 `protobuf:"varint,4,opt,name=dialogs_muted,json=dialogsMuted,proto3" json:"dialogs_muted,omitempty"`
+	Mentions      uint64                 `protobuf:"varint,5,opt,name=mentions,proto3" json:"mentions,omitempty"` // In all of them.
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnreadTotals) Reset() {
+	*x = UnreadTotals{}
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnreadTotals) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnreadTotals) ProtoMessage() {}
+
+func (x *UnreadTotals) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnreadTotals.ProtoReflect.Descriptor instead.
+func (*UnreadTotals) Descriptor() ([]byte, []int) {
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *UnreadTotals) GetUnread() uint64 {
+	if x != nil {
+		return x.Unread
+	}
+	return 0
+}
+
+func (x *UnreadTotals) GetUnreadMuted() uint64 {
+	if x != nil {
+		return x.UnreadMuted
+	}
+	return 0
+}
+
+func (x *UnreadTotals) GetDialogs() uint32 {
+	if x != nil {
+		return x.Dialogs
+	}
+	return 0
+}
+
+func (x *UnreadTotals) GetDialogsMuted() uint32 {
+	if x != nil {
+		return x.DialogsMuted
+	}
+	return 0
+}
+
+func (x *UnreadTotals) GetMentions() uint64 {
+	if x != nil {
+		return x.Mentions
+	}
+	return 0
+}
+
+// DialogSettings is how a user wants a dialog shown.
+type DialogSettings struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pinned        uint32                 `protobuf:"varint,1,opt,name=pinned,proto3" json:"pinned,omitempty"`                           // Its place among the pinned ones, from 1; 0: it is not.
+	MutedUntil    int64                  `protobuf:"varint,2,opt,name=muted_until,json=mutedUntil,proto3" json:"muted_until,omitempty"` // Unix milliseconds; 0: it is not.
+	Archived      bool                   `protobuf:"varint,3,opt,name=archived,proto3" json:"archived,omitempty"`
+	Draft         *Draft                 `protobuf:"bytes,4,opt,name=draft,proto3" json:"draft,omitempty"`
+	UnreadMark    bool                   `protobuf:"varint,5,opt,name=unread_mark,json=unreadMark,proto3" json:"unread_mark,omitempty"` // The user wants it to look unread.
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DialogSettings) Reset() {
+	*x = DialogSettings{}
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DialogSettings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DialogSettings) ProtoMessage() {}
+
+func (x *DialogSettings) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DialogSettings.ProtoReflect.Descriptor instead.
+func (*DialogSettings) Descriptor() ([]byte, []int) {
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *DialogSettings) GetPinned() uint32 {
+	if x != nil {
+		return x.Pinned
+	}
+	return 0
+}
+
+func (x *DialogSettings) GetMutedUntil() int64 {
+	if x != nil {
+		return x.MutedUntil
+	}
+	return 0
+}
+
+func (x *DialogSettings) GetArchived() bool {
+	if x != nil {
+		return x.Archived
+	}
+	return false
+}
+
+func (x *DialogSettings) GetDraft() *Draft {
+	if x != nil {
+		return x.Draft
+	}
+	return nil
+}
+
+func (x *DialogSettings) GetUnreadMark() bool {
+	if x != nil {
+		return x.UnreadMark
+	}
+	return false
+}
+
+// Draft is what a user has begun to write. The last one written wins.
+type Draft struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Text          string                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	ReplySeq      uint64                 `protobuf:"varint,2,opt,name=reply_seq,json=replySeq,proto3" json:"reply_seq,omitempty"` // The message that he answers; 0: none.
+	At            int64                  `protobuf:"varint,3,opt,name=at,proto3" json:"at,omitempty"`                             // Unix milliseconds.
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Draft) Reset() {
+	*x = Draft{}
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Draft) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Draft) ProtoMessage() {}
+
+func (x *Draft) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Draft.ProtoReflect.Descriptor instead.
+func (*Draft) Descriptor() ([]byte, []int) {
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Draft) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Draft) GetReplySeq() uint64 {
+	if x != nil {
+		return x.ReplySeq
+	}
+	return 0
+}
+
+func (x *Draft) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+// SyncRequest asks for what has changed since a token was given. Without a token:
+// for the state of every dialog. A page may be empty: go on with its token for as
+// long as it says more. What a page brings is brought once.
+type SyncRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`   // Dialogs in a page; default and at most the profile's page.
+	Events        uint32                 `protobuf:"varint,3,opt,name=events,proto3" json:"events,omitempty"` // The latest missed events of each dialog; default 20, at most the profile's page of history.
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyncRequest) Reset() {
+	*x = SyncRequest{}
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyncRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyncRequest) ProtoMessage() {}
+
+func (x *SyncRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
+func (*SyncRequest) Descriptor() ([]byte, []int) {
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SyncRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *SyncRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *SyncRequest) GetEvents() uint32 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+type SyncResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"` // For the next page or, without more, for the next sync.
+	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	Reset_        bool                   `protobuf:"varint,3,opt,name=reset,proto3" json:"reset,omitempty"` // The token means nothing here: forget everything; this begins anew.
+	Dialogs       []*SyncedDialog        `protobuf:"bytes,4,rep,name=dialogs,proto3" json:"dialogs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyncResponse) Reset() {
+	*x = SyncResponse{}
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyncResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyncResponse) ProtoMessage() {}
+
+func (x *SyncResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
+func (*SyncResponse) Descriptor() ([]byte, []int) {
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SyncResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *SyncResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *SyncResponse) GetReset_() bool {
+	if x != nil {
+		return x.Reset_
+	}
+	return false
+}
+
+func (x *SyncResponse) GetDialogs() []*SyncedDialog {
+	if x != nil {
+		return x.Dialogs
+	}
+	return nil
+}
+
+// SyncedDialog is a dialog in which something has changed. Its state is that of
+// now; its events are those of before the first page.
+type SyncedDialog struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dialog        *DialogItem            `protobuf:"bytes,1,opt,name=dialog,proto3" json:"dialog,omitempty"`
+	Left          bool                   `protobuf:"varint,2,opt,name=left,proto3" json:"left,omitempty"`            // The user is no longer in it: forget it. Nothing else is said.
+	Reset_        bool                   `protobuf:"varint,3,opt,name=reset,proto3" json:"reset,omitempty"`          // Not everything that was missed is here: forget what it had, and ask History.
+	Events        []*Event               `protobuf:"bytes,4,rep,name=events,proto3" json:"events,omitempty"`         // Rising, with a Hole where he may not see a part.
+	More          bool                   `protobuf:"varint,5,opt,name=more,proto3" json:"more,omitempty"`            // Events before these were missed, too: ask History, and forget older messages.
+	Through       uint64                 `protobuf:"varint,6,opt,name=through,proto3" json:"through,omitempty"`      // Up to which seq of its log the device has it now.
+	Hidden        []uint64               `protobuf:"varint,7,rep,packed,name=hidden,proto3" json:"hidden,omitempty"` // What he deleted for himself on other devices.
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyncedDialog) Reset() {
+	*x = SyncedDialog{}
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyncedDialog) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyncedDialog) ProtoMessage() {}
+
+func (x *SyncedDialog) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyncedDialog.ProtoReflect.Descriptor instead.
+func (*SyncedDialog) Descriptor() ([]byte, []int) {
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SyncedDialog) GetDialog() *DialogItem {
+	if x != nil {
+		return x.Dialog
+	}
+	return nil
+}
+
+func (x *SyncedDialog) GetLeft() bool {
+	if x != nil {
+		return x.Left
+	}
+	return false
+}
+
+func (x *SyncedDialog) GetReset_() bool {
+	if x != nil {
+		return x.Reset_
+	}
+	return false
+}
+
+func (x *SyncedDialog) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *SyncedDialog) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *SyncedDialog) GetThrough() uint64 {
+	if x != nil {
+		return x.Through
+	}
+	return 0
+}
+
+func (x *SyncedDialog) GetHidden() []uint64 {
+	if x != nil {
+		return x.Hidden
+	}
+	return nil
+}
+
+// SetPinnedRequest gives a dialog a place among the pinned ones, from 1, or takes
+// it from them (0). Those behind move.
+type SetPinnedRequest struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	RequestId      string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	ConversationId uint64                 `protobuf:"varint,2,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	Place          uint32                 `protobuf:"varint,3,opt,name=place,proto3" json:"place,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *SetPinnedRequest) Reset() {
+	*x = SetPinnedRequest{}
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetPinnedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetPinnedRequest) ProtoMessage() {}
+
+func (x *SetPinnedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetPinnedRequest.ProtoReflect.Descriptor instead.
+func (*SetPinnedRequest) Descriptor() ([]byte, []int) {
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SetPinnedRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *SetPinnedRequest) GetConversationId() uint64 {
+	if x != nil {
+		return x.ConversationId
+	}
+	return 0
+}
+
+func (x *SetPinnedRequest) GetPlace() uint32 {
+	if x != nil {
+		return x.Place
+	}
+	return 0
+}
+
+type SetPinnedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetPinnedResponse) Reset() {
+	*x = SetPinnedResponse{}
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetPinnedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetPinnedResponse) ProtoMessage() {}
+
+func (x *SetPinnedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetPinnedResponse.ProtoReflect.Descriptor instead.
+func (*SetPinnedResponse) Descriptor() ([]byte, []int) {
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{10}
+}
+
+type SetMutedRequest struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	RequestId      string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	ConversationId uint64                 `protobuf:"varint,2,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	Until          int64                  `protobuf:"varint,3,opt,name=until,proto3" json:"until,omitempty"` // Unix milliseconds; 0: not muted.
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *SetMutedRequest) Reset() {
+	*x = SetMutedRequest{}
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetMutedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetMutedRequest) ProtoMessage() {}
+
+func (x *SetMutedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetMutedRequest.ProtoReflect.Descriptor instead.
+func (*SetMutedRequest) Descriptor() ([]byte, []int) {
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SetMutedRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *SetMutedRequest) GetConversationId() uint64 {
+	if x != nil {
+		return x.ConversationId
+	}
+	return 0
+}
+
+func (x *SetMutedRequest) GetUntil() int64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
+}
+
+type SetMutedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetMutedResponse) Reset() {
+	*x = SetMutedResponse{}
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetMutedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetMutedResponse) ProtoMessage() {}
+
+func (x *SetMutedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetMutedResponse.ProtoReflect.Descriptor instead.
+func (*SetMutedResponse) Descriptor() ([]byte, []int) {
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{12}
+}
+
+type SetArchivedRequest struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	RequestId      string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	ConversationId uint64                 `protobuf:"varint,2,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	Archived       bool                   `protobuf:"varint,3,opt,name=archived,proto3" json:"archived,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *SetArchivedRequest) Reset() {
+	*x = SetArchivedRequest{}
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetArchivedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetArchivedRequest) ProtoMessage() {}
+
+func (x *SetArchivedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetArchivedRequest.ProtoReflect.Descriptor instead.
+func (*SetArchivedRequest) Descriptor() ([]byte, []int) {
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *SetArchivedRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *SetArchivedRequest) GetConversationId() uint64 {
+	if x != nil {
+		return x.ConversationId
+	}
+	return 0
+}
+
+func (x *SetArchivedRequest) GetArchived() bool {
+	if x != nil {
+		return x.Archived
+	}
+	return false
+}
+
+type SetArchivedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetArchivedResponse) Reset() {
+	*x = SetArchivedResponse{}
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetArchivedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetArchivedResponse) ProtoMessage() {}
+
+func (x *SetArchivedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetArchivedResponse.ProtoReflect.Descriptor instead.
+func (*SetArchivedResponse) Descriptor() ([]byte, []int) {
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{14}
+}
+
+type SetDraftRequest struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	RequestId      string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	ConversationId uint64                 `protobuf:"varint,2,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	Text           string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"` // Empty, without a reply: no draft.
+	ReplySeq       uint64                 `protobuf:"varint,4,opt,name=reply_seq,json=replySeq,proto3" json:"reply_seq,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *SetDraftRequest) Reset() {
+	*x = SetDraftRequest{}
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetDraftRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetDraftRequest) ProtoMessage() {}
+
+func (x *SetDraftRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetDraftRequest.ProtoReflect.Descriptor instead.
+func (*SetDraftRequest) Descriptor() ([]byte, []int) {
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *SetDraftRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *SetDraftRequest) GetConversationId() uint64 {
+	if x != nil {
+		return x.ConversationId
+	}
+	return 0
+}
+
+func (x *SetDraftRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *SetDraftRequest) GetReplySeq() uint64 {
+	if x != nil {
+		return x.ReplySeq
+	}
+	return 0
+}
+
+type SetDraftResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetDraftResponse) Reset() {
+	*x = SetDraftResponse{}
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetDraftResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetDraftResponse) ProtoMessage() {}
+
+func (x *SetDraftResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetDraftResponse.ProtoReflect.Descriptor instead.
+func (*SetDraftResponse) Descriptor() ([]byte, []int) {
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{16}
+}
+
+type MarkUnreadRequest struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	RequestId      string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	ConversationId uint64                 `protobuf:"varint,2,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	Unread         bool                   `protobuf:"varint,3,opt,name=unread,proto3" json:"unread,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *MarkUnreadRequest) Reset() {
+	*x = MarkUnreadRequest{}
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MarkUnreadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MarkUnreadRequest) ProtoMessage() {}
+
+func (x *MarkUnreadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MarkUnreadRequest.ProtoReflect.Descriptor instead.
+func (*MarkUnreadRequest) Descriptor() ([]byte, []int) {
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *MarkUnreadRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *MarkUnreadRequest) GetConversationId() uint64 {
+	if x != nil {
+		return x.ConversationId
+	}
+	return 0
+}
+
+func (x *MarkUnreadRequest) GetUnread() bool {
+	if x != nil {
+		return x.Unread
+	}
+	return false
+}
+
+type MarkUnreadResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MarkUnreadResponse) Reset() {
+	*x = MarkUnreadResponse{}
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MarkUnreadResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MarkUnreadResponse) ProtoMessage() {}
+
+func (x *MarkUnreadResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MarkUnreadResponse.ProtoReflect.Descriptor instead.
+func (*MarkUnreadResponse) Descriptor() ([]byte, []int) {
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{18}
+}
+
 // The seqs below are of the join or the leave in the conversation: the later
 // one wins, whichever arrives last.
 type DialogJoinedRequest struct {
@@ -201,7 +1193,7 @@ type DialogJoinedRequest struct {
 
 func (x *DialogJoinedRequest) Reset() {
 	*x = DialogJoinedRequest{}
-	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[3]
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -213,7 +1205,7 @@ func (x *DialogJoinedRequest) String() string {
 func (*DialogJoinedRequest) ProtoMessage() {}
 
 func (x *DialogJoinedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[3]
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -226,7 +1218,7 @@ func (x *DialogJoinedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialogJoinedRequest.ProtoReflect.Descriptor instead.
 func (*DialogJoinedRequest) Descriptor() ([]byte, []int) {
-	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{3}
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DialogJoinedRequest) GetConversationId() uint64 {
@@ -265,7 +1257,7 @@ type DialogJoinedResponse struct {
 
 func (x *DialogJoinedResponse) Reset() {
 	*x = DialogJoinedResponse{}
-	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[4]
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -277,7 +1269,7 @@ func (x *DialogJoinedResponse) String() string {
 func (*DialogJoinedResponse) ProtoMessage() {}
 
 func (x *DialogJoinedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[4]
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -290,7 +1282,7 @@ func (x *DialogJoinedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialogJoinedResponse.ProtoReflect.Descriptor instead.
 func (*DialogJoinedResponse) Descriptor() ([]byte, []int) {
-	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{4}
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{20}
 }
 
 type DialogLeftRequest struct {
@@ -304,7 +1296,7 @@ type DialogLeftRequest struct {
 
 func (x *DialogLeftRequest) Reset() {
 	*x = DialogLeftRequest{}
-	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[5]
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -316,7 +1308,7 @@ func (x *DialogLeftRequest) String() string {
 func (*DialogLeftRequest) ProtoMessage() {}
 
 func (x *DialogLeftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[5]
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -329,7 +1321,7 @@ func (x *DialogLeftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialogLeftRequest.ProtoReflect.Descriptor instead.
 func (*DialogLeftRequest) Descriptor() ([]byte, []int) {
-	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{5}
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DialogLeftRequest) GetConversationId() uint64 {
@@ -361,7 +1353,7 @@ type DialogLeftResponse struct {
 
 func (x *DialogLeftResponse) Reset() {
 	*x = DialogLeftResponse{}
-	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[6]
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -373,7 +1365,7 @@ func (x *DialogLeftResponse) String() string {
 func (*DialogLeftResponse) ProtoMessage() {}
 
 func (x *DialogLeftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[6]
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -386,7 +1378,7 @@ func (x *DialogLeftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialogLeftResponse.ProtoReflect.Descriptor instead.
 func (*DialogLeftResponse) Descriptor() ([]byte, []int) {
-	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{6}
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{22}
 }
 
 type DialogHidRequest struct {
@@ -399,7 +1391,7 @@ type DialogHidRequest struct {
 
 func (x *DialogHidRequest) Reset() {
 	*x = DialogHidRequest{}
-	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[7]
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -411,7 +1403,7 @@ func (x *DialogHidRequest) String() string {
 func (*DialogHidRequest) ProtoMessage() {}
 
 func (x *DialogHidRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[7]
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -424,7 +1416,7 @@ func (x *DialogHidRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialogHidRequest.ProtoReflect.Descriptor instead.
 func (*DialogHidRequest) Descriptor() ([]byte, []int) {
-	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{7}
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DialogHidRequest) GetConversationId() uint64 {
@@ -449,7 +1441,7 @@ type DialogHidResponse struct {
 
 func (x *DialogHidResponse) Reset() {
 	*x = DialogHidResponse{}
-	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[8]
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -461,7 +1453,7 @@ func (x *DialogHidResponse) String() string {
 func (*DialogHidResponse) ProtoMessage() {}
 
 func (x *DialogHidResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[8]
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -474,7 +1466,103 @@ func (x *DialogHidResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialogHidResponse.ProtoReflect.Descriptor instead.
 func (*DialogHidResponse) Descriptor() ([]byte, []int) {
-	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{8}
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{24}
+}
+
+type DialogMentionRequest struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	ConversationId uint64                 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	Seq            uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	UserId         string                 `protobuf:"bytes,3,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *DialogMentionRequest) Reset() {
+	*x = DialogMentionRequest{}
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DialogMentionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DialogMentionRequest) ProtoMessage() {}
+
+func (x *DialogMentionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DialogMentionRequest.ProtoReflect.Descriptor instead.
+func (*DialogMentionRequest) Descriptor() ([]byte, []int) {
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *DialogMentionRequest) GetConversationId() uint64 {
+	if x != nil {
+		return x.ConversationId
+	}
+	return 0
+}
+
+func (x *DialogMentionRequest) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *DialogMentionRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+type DialogMentionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DialogMentionResponse) Reset() {
+	*x = DialogMentionResponse{}
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DialogMentionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DialogMentionResponse) ProtoMessage() {}
+
+func (x *DialogMentionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DialogMentionResponse.ProtoReflect.Descriptor instead.
+func (*DialogMentionResponse) Descriptor() ([]byte, []int) {
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{26}
 }
 
 type DialogJoined struct {
@@ -487,7 +1575,7 @@ type DialogJoined struct {
 
 func (x *DialogJoined) Reset() {
 	*x = DialogJoined{}
-	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[9]
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -499,7 +1587,7 @@ func (x *DialogJoined) String() string {
 func (*DialogJoined) ProtoMessage() {}
 
 func (x *DialogJoined) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[9]
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -512,7 +1600,7 @@ func (x *DialogJoined) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialogJoined.ProtoReflect.Descriptor instead.
 func (*DialogJoined) Descriptor() ([]byte, []int) {
-	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{9}
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DialogJoined) GetConversationId() uint64 {
@@ -538,7 +1626,7 @@ type DialogLeft struct {
 
 func (x *DialogLeft) Reset() {
 	*x = DialogLeft{}
-	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[10]
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -550,7 +1638,7 @@ func (x *DialogLeft) String() string {
 func (*DialogLeft) ProtoMessage() {}
 
 func (x *DialogLeft) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[10]
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -563,7 +1651,7 @@ func (x *DialogLeft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialogLeft.ProtoReflect.Descriptor instead.
 func (*DialogLeft) Descriptor() ([]byte, []int) {
-	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{10}
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DialogLeft) GetConversationId() uint64 {
@@ -583,7 +1671,7 @@ type MessagesHidden struct {
 
 func (x *MessagesHidden) Reset() {
 	*x = MessagesHidden{}
-	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[11]
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -595,7 +1683,7 @@ func (x *MessagesHidden) String() string {
 func (*MessagesHidden) ProtoMessage() {}
 
 func (x *MessagesHidden) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[11]
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -608,7 +1696,7 @@ func (x *MessagesHidden) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessagesHidden.ProtoReflect.Descriptor instead.
 func (*MessagesHidden) Descriptor() ([]byte, []int) {
-	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{11}
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *MessagesHidden) GetConversationId() uint64 {
@@ -625,6 +1713,106 @@ func (x *MessagesHidden) GetSeqs() []uint64 {
 	return nil
 }
 
+// DialogChanged says that the user has changed how a dialog is shown: List and
+// Sync say how.
+type DialogChanged struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	ConversationId uint64                 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *DialogChanged) Reset() {
+	*x = DialogChanged{}
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DialogChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DialogChanged) ProtoMessage() {}
+
+func (x *DialogChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DialogChanged.ProtoReflect.Descriptor instead.
+func (*DialogChanged) Descriptor() ([]byte, []int) {
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *DialogChanged) GetConversationId() uint64 {
+	if x != nil {
+		return x.ConversationId
+	}
+	return 0
+}
+
+// Mentioned says that a message in a conversation that the user need not be
+// watching mentions him.
+type Mentioned struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	ConversationId uint64                 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	Seq            uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Mentioned) Reset() {
+	*x = Mentioned{}
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mentioned) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mentioned) ProtoMessage() {}
+
+func (x *Mentioned) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mentioned.ProtoReflect.Descriptor instead.
+func (*Mentioned) Descriptor() ([]byte, []int) {
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Mentioned) GetConversationId() uint64 {
+	if x != nil {
+		return x.ConversationId
+	}
+	return 0
+}
+
+func (x *Mentioned) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
 // Dialog is a user's own row about a conversation. Key: conversation id.
 type Dialog struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -632,13 +1820,15 @@ type Dialog struct {
 	Peer          string                 `protobuf:"bytes,2,opt,name=peer,proto3" json:"peer,omitempty"`
 	JoinedAt      int64                  `protobuf:"varint,3,opt,name=joined_at,json=joinedAt,proto3" json:"joined_at,omitempty"` // Unix milliseconds.
 	Seq           uint64                 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`                           // Of the join or the leave in the conversation.
+	Stamp         uint64                 `protobuf:"fixed64,5,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	Settings      *DialogSettings        `protobuf:"bytes,6,opt,name=settings,proto3" json:"settings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Dialog) Reset() {
 	*x = Dialog{}
-	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[12]
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -650,7 +1840,7 @@ func (x *Dialog) String() string {
 func (*Dialog) ProtoMessage() {}
 
 func (x *Dialog) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[12]
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -663,7 +1853,7 @@ func (x *Dialog) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dialog.ProtoReflect.Descriptor instead.
 func (*Dialog) Descriptor() ([]byte, []int) {
-	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{12}
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Dialog) GetLeft() bool {
@@ -694,22 +1884,200 @@ func (x *Dialog) GetSeq() uint64 {
 	return 0
 }
 
+func (x *Dialog) GetStamp() uint64 {
+	if x != nil {
+		return x.Stamp
+	}
+	return 0
+}
+
+func (x *Dialog) GetSettings() *DialogSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+// DialogEntry remembers the commit in which a dialog last began. Key: conversation
+// id. A device that has not seen that has nothing to go on from.
+type DialogEntry struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stamp         uint64                 `protobuf:"fixed64,1,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DialogEntry) Reset() {
+	*x = DialogEntry{}
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DialogEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DialogEntry) ProtoMessage() {}
+
+func (x *DialogEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DialogEntry.ProtoReflect.Descriptor instead.
+func (*DialogEntry) Descriptor() ([]byte, []int) {
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *DialogEntry) GetStamp() uint64 {
+	if x != nil {
+		return x.Stamp
+	}
+	return 0
+}
+
+// PinnedDialogs is the pinned dialogs in their order. One row.
+type PinnedDialogs struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	ConversationIds []uint64               `protobuf:"varint,1,rep,packed,name=conversation_ids,json=conversationIds,proto3" json:"conversation_ids,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *PinnedDialogs) Reset() {
+	*x = PinnedDialogs{}
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PinnedDialogs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PinnedDialogs) ProtoMessage() {}
+
+func (x *PinnedDialogs) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_dialogs_dialogs_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PinnedDialogs.ProtoReflect.Descriptor instead.
+func (*PinnedDialogs) Descriptor() ([]byte, []int) {
+	return file_actors_feature_dialogs_dialogs_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *PinnedDialogs) GetConversationIds() []uint64 {
+	if x != nil {
+		return x.ConversationIds
+	}
+	return nil
+}
+
 var File_actors_feature_dialogs_dialogs_proto protoreflect.FileDescriptor
 
 const file_actors_feature_dialogs_dialogs_proto_rawDesc = "" +
 	"\n" +
-	"$actors/feature/dialogs/dialogs.proto\x12\akith.v1\x1a\x17actors/pb/options.proto\"B\n" +
+	"$actors/feature/dialogs/dialogs.proto\x12\akith.v1\x1a&actors/feature/receipts/receipts.proto\x1a\x16actors/pb/kernel.proto\x1a\x17actors/pb/options.proto\"\x99\x01\n" +
 	"\x12ListDialogsRequest\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\rR\x05limit\"\\\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x1a\n" +
+	"\barchived\x18\x03 \x01(\bR\barchived\x12!\n" +
+	"\fpinned_first\x18\x04 \x01(\bR\vpinnedFirst\x12\x16\n" +
+	"\x06totals\x18\x05 \x01(\bR\x06totals\"\x8b\x01\n" +
 	"\x13ListDialogsResponse\x12-\n" +
 	"\adialogs\x18\x01 \x03(\v2\x13.kith.v1.DialogItemR\adialogs\x12\x16\n" +
-	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"f\n" +
+	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12-\n" +
+	"\x06totals\x18\x03 \x01(\v2\x15.kith.v1.UnreadTotalsR\x06totals\"\xd7\x01\n" +
 	"\n" +
 	"DialogItem\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\tR\x04peer\x12\x1b\n" +
-	"\tjoined_at\x18\x03 \x01(\x03R\bjoinedAt\"}\n" +
+	"\tjoined_at\x18\x03 \x01(\x03R\bjoinedAt\x123\n" +
+	"\bsettings\x18\x04 \x01(\v2\x17.kith.v1.DialogSettingsR\bsettings\x12*\n" +
+	"\x05state\x18\x05 \x01(\v2\x14.kith.v1.DialogStateR\x05state\x12\x0e\n" +
+	"\x02at\x18\x06 \x01(\x03R\x02at\"\xa4\x01\n" +
+	"\fUnreadTotals\x12\x16\n" +
+	"\x06unread\x18\x01 \x01(\x04R\x06unread\x12!\n" +
+	"\funread_muted\x18\x02 \x01(\x04R\vunreadMuted\x12\x18\n" +
+	"\adialogs\x18\x03 \x01(\rR\adialogs\x12#\n" +
+	"\rdialogs_muted\x18\x04 \x01(\rR\fdialogsMuted\x12\x1a\n" +
+	"\bmentions\x18\x05 \x01(\x04R\bmentions\"\xac\x01\n" +
+	"\x0eDialogSettings\x12\x16\n" +
+	"\x06pinned\x18\x01 \x01(\rR\x06pinned\x12\x1f\n" +
+	"\vmuted_until\x18\x02 \x01(\x03R\n" +
+	"mutedUntil\x12\x1a\n" +
+	"\barchived\x18\x03 \x01(\bR\barchived\x12$\n" +
+	"\x05draft\x18\x04 \x01(\v2\x0e.kith.v1.DraftR\x05draft\x12\x1f\n" +
+	"\vunread_mark\x18\x05 \x01(\bR\n" +
+	"unreadMark\"H\n" +
+	"\x05Draft\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\x12\x1b\n" +
+	"\treply_seq\x18\x02 \x01(\x04R\breplySeq\x12\x0e\n" +
+	"\x02at\x18\x03 \x01(\x03R\x02at\"Q\n" +
+	"\vSyncRequest\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x16\n" +
+	"\x06events\x18\x03 \x01(\rR\x06events\"\x7f\n" +
+	"\fSyncResponse\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\x12\x14\n" +
+	"\x05reset\x18\x03 \x01(\bR\x05reset\x12/\n" +
+	"\adialogs\x18\x04 \x03(\v2\x15.kith.v1.SyncedDialogR\adialogs\"\xd3\x01\n" +
+	"\fSyncedDialog\x12+\n" +
+	"\x06dialog\x18\x01 \x01(\v2\x13.kith.v1.DialogItemR\x06dialog\x12\x12\n" +
+	"\x04left\x18\x02 \x01(\bR\x04left\x12\x14\n" +
+	"\x05reset\x18\x03 \x01(\bR\x05reset\x12&\n" +
+	"\x06events\x18\x04 \x03(\v2\x0e.kith.v1.EventR\x06events\x12\x12\n" +
+	"\x04more\x18\x05 \x01(\bR\x04more\x12\x18\n" +
+	"\athrough\x18\x06 \x01(\x04R\athrough\x12\x16\n" +
+	"\x06hidden\x18\a \x03(\x04R\x06hidden\"p\n" +
+	"\x10SetPinnedRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12'\n" +
+	"\x0fconversation_id\x18\x02 \x01(\x04R\x0econversationId\x12\x14\n" +
+	"\x05place\x18\x03 \x01(\rR\x05place\"\x13\n" +
+	"\x11SetPinnedResponse\"o\n" +
+	"\x0fSetMutedRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12'\n" +
+	"\x0fconversation_id\x18\x02 \x01(\x04R\x0econversationId\x12\x14\n" +
+	"\x05until\x18\x03 \x01(\x03R\x05until\"\x12\n" +
+	"\x10SetMutedResponse\"x\n" +
+	"\x12SetArchivedRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12'\n" +
+	"\x0fconversation_id\x18\x02 \x01(\x04R\x0econversationId\x12\x1a\n" +
+	"\barchived\x18\x03 \x01(\bR\barchived\"\x15\n" +
+	"\x13SetArchivedResponse\"\x8a\x01\n" +
+	"\x0fSetDraftRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12'\n" +
+	"\x0fconversation_id\x18\x02 \x01(\x04R\x0econversationId\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x1b\n" +
+	"\treply_seq\x18\x04 \x01(\x04R\breplySeq\"\x12\n" +
+	"\x10SetDraftResponse\"s\n" +
+	"\x11MarkUnreadRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12'\n" +
+	"\x0fconversation_id\x18\x02 \x01(\x04R\x0econversationId\x12\x16\n" +
+	"\x06unread\x18\x03 \x01(\bR\x06unread\"\x14\n" +
+	"\x12MarkUnreadResponse\"}\n" +
 	"\x13DialogJoinedRequest\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x12\n" +
@@ -724,7 +2092,12 @@ const file_actors_feature_dialogs_dialogs_proto_rawDesc = "" +
 	"\x10DialogHidRequest\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\x12\x12\n" +
 	"\x04seqs\x18\x02 \x03(\x04R\x04seqs\"\x13\n" +
-	"\x11DialogHidResponse\"U\n" +
+	"\x11DialogHidResponse\"j\n" +
+	"\x14DialogMentionRequest\x12'\n" +
+	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\x12\x10\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x17\n" +
+	"\auser_id\x18\x03 \x01(\tR\x06userId\"\x17\n" +
+	"\x15DialogMentionResponse\"U\n" +
 	"\fDialogJoined\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\tR\x04peer:\b\x92\xb5\x18\x04\b@\x10\x02\"?\n" +
@@ -733,17 +2106,36 @@ const file_actors_feature_dialogs_dialogs_proto_rawDesc = "" +
 	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId:\b\x92\xb5\x18\x04\bA\x10\x02\"W\n" +
 	"\x0eMessagesHidden\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\x12\x12\n" +
-	"\x04seqs\x18\x02 \x03(\x04R\x04seqs:\b\x92\xb5\x18\x04\bB\x10\x02\"\xd2\x01\n" +
+	"\x04seqs\x18\x02 \x03(\x04R\x04seqs:\b\x92\xb5\x18\x04\bB\x10\x02\"B\n" +
+	"\rDialogChanged\x12'\n" +
+	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId:\b\x92\xb5\x18\x04\bC\x10\x02\"P\n" +
+	"\tMentioned\x12'\n" +
+	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\x12\x10\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq:\b\x92\xb5\x18\x04\bD\x10\x02\"\x9f\x02\n" +
 	"\x06Dialog\x12\x12\n" +
 	"\x04left\x18\x01 \x01(\bR\x04left\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\tR\x04peer\x12\x1b\n" +
 	"\tjoined_at\x18\x03 \x01(\x03R\bjoinedAt\x12\x10\n" +
-	"\x03seq\x18\x04 \x01(\x04R\x03seq:q\x9a\xb5\x18m\b \x12\bthe user\x1a<to list his conversations and to connect his devices to them\"\x16as long as the account*\adialogs0\x012\xbb\x02\n" +
+	"\x03seq\x18\x04 \x01(\x04R\x03seq\x12\x14\n" +
+	"\x05stamp\x18\x05 \x01(\x06R\x05stamp\x123\n" +
+	"\bsettings\x18\x06 \x01(\v2\x17.kith.v1.DialogSettingsR\bsettings:s\x9a\xb5\x18o\b \x12\bthe user\x1a<to list his conversations and to connect his devices to them\"\x16as long as the account*\adialogs0\x018\x01\"\x8a\x01\n" +
+	"\vDialogEntry\x12\x14\n" +
+	"\x05stamp\x18\x01 \x01(\x06R\x05stamp:e\x9a\xb5\x18a\b!\x12\bthe user\x1a'to know what a device of his has missed\"\x16as long as the account*\x0enone: a number0\x018\x01\"\x88\x01\n" +
+	"\rPinnedDialogs\x12)\n" +
+	"\x10conversation_ids\x18\x01 \x03(\x04R\x0fconversationIds:L\x9a\xb5\x18H\b\"\x12\bthe user\x1a\x17to keep dialogs in view\"\x16as long as the account*\adialogs0\x012\xce\x06\n" +
 	"\aDialogs\x12L\n" +
-	"\x04List\x12\x1b.kith.v1.ListDialogsRequest\x1a\x1c.kith.v1.ListDialogsResponse\"\t\x8a\xb5\x18\x02\b\x01\x90\x02\x01\x12O\n" +
+	"\x04List\x12\x1b.kith.v1.ListDialogsRequest\x1a\x1c.kith.v1.ListDialogsResponse\"\t\x8a\xb5\x18\x02\b\x01\x90\x02\x01\x12>\n" +
+	"\x04Sync\x12\x14.kith.v1.SyncRequest\x1a\x15.kith.v1.SyncResponse\"\t\x8a\xb5\x18\x02\b\x01\x90\x02\x01\x12J\n" +
+	"\tSetPinned\x12\x19.kith.v1.SetPinnedRequest\x1a\x1a.kith.v1.SetPinnedResponse\"\x06\x8a\xb5\x18\x02\b\x01\x12G\n" +
+	"\bSetMuted\x12\x18.kith.v1.SetMutedRequest\x1a\x19.kith.v1.SetMutedResponse\"\x06\x8a\xb5\x18\x02\b\x01\x12P\n" +
+	"\vSetArchived\x12\x1b.kith.v1.SetArchivedRequest\x1a\x1c.kith.v1.SetArchivedResponse\"\x06\x8a\xb5\x18\x02\b\x01\x12G\n" +
+	"\bSetDraft\x12\x18.kith.v1.SetDraftRequest\x1a\x19.kith.v1.SetDraftResponse\"\x06\x8a\xb5\x18\x02\b\x01\x12M\n" +
+	"\n" +
+	"MarkUnread\x12\x1a.kith.v1.MarkUnreadRequest\x1a\x1b.kith.v1.MarkUnreadResponse\"\x06\x8a\xb5\x18\x02\b\x01\x12O\n" +
 	"\x06Joined\x12\x1c.kith.v1.DialogJoinedRequest\x1a\x1d.kith.v1.DialogJoinedResponse\"\b\x8a\xb5\x18\x04\b\x01(\x01\x12I\n" +
 	"\x04Left\x12\x1a.kith.v1.DialogLeftRequest\x1a\x1b.kith.v1.DialogLeftResponse\"\b\x8a\xb5\x18\x04\b\x01(\x01\x12F\n" +
-	"\x03Hid\x12\x19.kith.v1.DialogHidRequest\x1a\x1a.kith.v1.DialogHidResponse\"\b\x8a\xb5\x18\x04\b\x01(\x01B\x10Z\x0ekith/actors/pbb\x06proto3"
+	"\x03Hid\x12\x19.kith.v1.DialogHidRequest\x1a\x1a.kith.v1.DialogHidResponse\"\b\x8a\xb5\x18\x04\b\x01(\x01\x12R\n" +
+	"\aMention\x12\x1d.kith.v1.DialogMentionRequest\x1a\x1e.kith.v1.DialogMentionResponse\"\b\x8a\xb5\x18\x04\b\x01(\x01B\x10Z\x0ekith/actors/pbb\x06proto3"
 
 var (
 	file_actors_feature_dialogs_dialogs_proto_rawDescOnce sync.Once
@@ -757,37 +2149,83 @@ func file_actors_feature_dialogs_dialogs_proto_rawDescGZIP() []byte {
 	return file_actors_feature_dialogs_dialogs_proto_rawDescData
 }
 
-var file_actors_feature_dialogs_dialogs_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_actors_feature_dialogs_dialogs_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_actors_feature_dialogs_dialogs_proto_goTypes = []any{
-	(*ListDialogsRequest)(nil),   // 0: kith.v1.ListDialogsRequest
-	(*ListDialogsResponse)(nil),  // 1: kith.v1.ListDialogsResponse
-	(*DialogItem)(nil),           // 2: kith.v1.DialogItem
-	(*DialogJoinedRequest)(nil),  // 3: kith.v1.DialogJoinedRequest
-	(*DialogJoinedResponse)(nil), // 4: kith.v1.DialogJoinedResponse
-	(*DialogLeftRequest)(nil),    // 5: kith.v1.DialogLeftRequest
-	(*DialogLeftResponse)(nil),   // 6: kith.v1.DialogLeftResponse
-	(*DialogHidRequest)(nil),     // 7: kith.v1.DialogHidRequest
-	(*DialogHidResponse)(nil),    // 8: kith.v1.DialogHidResponse
-	(*DialogJoined)(nil),         // 9: kith.v1.DialogJoined
-	(*DialogLeft)(nil),           // 10: kith.v1.DialogLeft
-	(*MessagesHidden)(nil),       // 11: kith.v1.MessagesHidden
-	(*Dialog)(nil),               // 12: kith.v1.Dialog
+	(*ListDialogsRequest)(nil),    // 0: kith.v1.ListDialogsRequest
+	(*ListDialogsResponse)(nil),   // 1: kith.v1.ListDialogsResponse
+	(*DialogItem)(nil),            // 2: kith.v1.DialogItem
+	(*UnreadTotals)(nil),          // 3: kith.v1.UnreadTotals
+	(*DialogSettings)(nil),        // 4: kith.v1.DialogSettings
+	(*Draft)(nil),                 // 5: kith.v1.Draft
+	(*SyncRequest)(nil),           // 6: kith.v1.SyncRequest
+	(*SyncResponse)(nil),          // 7: kith.v1.SyncResponse
+	(*SyncedDialog)(nil),          // 8: kith.v1.SyncedDialog
+	(*SetPinnedRequest)(nil),      // 9: kith.v1.SetPinnedRequest
+	(*SetPinnedResponse)(nil),     // 10: kith.v1.SetPinnedResponse
+	(*SetMutedRequest)(nil),       // 11: kith.v1.SetMutedRequest
+	(*SetMutedResponse)(nil),      // 12: kith.v1.SetMutedResponse
+	(*SetArchivedRequest)(nil),    // 13: kith.v1.SetArchivedRequest
+	(*SetArchivedResponse)(nil),   // 14: kith.v1.SetArchivedResponse
+	(*SetDraftRequest)(nil),       // 15: kith.v1.SetDraftRequest
+	(*SetDraftResponse)(nil),      // 16: kith.v1.SetDraftResponse
+	(*MarkUnreadRequest)(nil),     // 17: kith.v1.MarkUnreadRequest
+	(*MarkUnreadResponse)(nil),    // 18: kith.v1.MarkUnreadResponse
+	(*DialogJoinedRequest)(nil),   // 19: kith.v1.DialogJoinedRequest
+	(*DialogJoinedResponse)(nil),  // 20: kith.v1.DialogJoinedResponse
+	(*DialogLeftRequest)(nil),     // 21: kith.v1.DialogLeftRequest
+	(*DialogLeftResponse)(nil),    // 22: kith.v1.DialogLeftResponse
+	(*DialogHidRequest)(nil),      // 23: kith.v1.DialogHidRequest
+	(*DialogHidResponse)(nil),     // 24: kith.v1.DialogHidResponse
+	(*DialogMentionRequest)(nil),  // 25: kith.v1.DialogMentionRequest
+	(*DialogMentionResponse)(nil), // 26: kith.v1.DialogMentionResponse
+	(*DialogJoined)(nil),          // 27: kith.v1.DialogJoined
+	(*DialogLeft)(nil),            // 28: kith.v1.DialogLeft
+	(*MessagesHidden)(nil),        // 29: kith.v1.MessagesHidden
+	(*DialogChanged)(nil),         // 30: kith.v1.DialogChanged
+	(*Mentioned)(nil),             // 31: kith.v1.Mentioned
+	(*Dialog)(nil),                // 32: kith.v1.Dialog
+	(*DialogEntry)(nil),           // 33: kith.v1.DialogEntry
+	(*PinnedDialogs)(nil),         // 34: kith.v1.PinnedDialogs
+	(*DialogState)(nil),           // 35: kith.v1.DialogState
+	(*Event)(nil),                 // 36: kith.v1.Event
 }
 var file_actors_feature_dialogs_dialogs_proto_depIdxs = []int32{
-	2, // 0: kith.v1.ListDialogsResponse.dialogs:type_name -> kith.v1.DialogItem
-	0, // 1: kith.v1.Dialogs.List:input_type -> kith.v1.ListDialogsRequest
-	3, // 2: kith.v1.Dialogs.Joined:input_type -> kith.v1.DialogJoinedRequest
-	5, // 3: kith.v1.Dialogs.Left:input_type -> kith.v1.DialogLeftRequest
-	7, // 4: kith.v1.Dialogs.Hid:input_type -> kith.v1.DialogHidRequest
-	1, // 5: kith.v1.Dialogs.List:output_type -> kith.v1.ListDialogsResponse
-	4, // 6: kith.v1.Dialogs.Joined:output_type -> kith.v1.DialogJoinedResponse
-	6, // 7: kith.v1.Dialogs.Left:output_type -> kith.v1.DialogLeftResponse
-	8, // 8: kith.v1.Dialogs.Hid:output_type -> kith.v1.DialogHidResponse
-	5, // [5:9] is the sub-list for method output_type
-	1, // [1:5] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	2,  // 0: kith.v1.ListDialogsResponse.dialogs:type_name -> kith.v1.DialogItem
+	3,  // 1: kith.v1.ListDialogsResponse.totals:type_name -> kith.v1.UnreadTotals
+	4,  // 2: kith.v1.DialogItem.settings:type_name -> kith.v1.DialogSettings
+	35, // 3: kith.v1.DialogItem.state:type_name -> kith.v1.DialogState
+	5,  // 4: kith.v1.DialogSettings.draft:type_name -> kith.v1.Draft
+	8,  // 5: kith.v1.SyncResponse.dialogs:type_name -> kith.v1.SyncedDialog
+	2,  // 6: kith.v1.SyncedDialog.dialog:type_name -> kith.v1.DialogItem
+	36, // 7: kith.v1.SyncedDialog.events:type_name -> kith.v1.Event
+	4,  // 8: kith.v1.Dialog.settings:type_name -> kith.v1.DialogSettings
+	0,  // 9: kith.v1.Dialogs.List:input_type -> kith.v1.ListDialogsRequest
+	6,  // 10: kith.v1.Dialogs.Sync:input_type -> kith.v1.SyncRequest
+	9,  // 11: kith.v1.Dialogs.SetPinned:input_type -> kith.v1.SetPinnedRequest
+	11, // 12: kith.v1.Dialogs.SetMuted:input_type -> kith.v1.SetMutedRequest
+	13, // 13: kith.v1.Dialogs.SetArchived:input_type -> kith.v1.SetArchivedRequest
+	15, // 14: kith.v1.Dialogs.SetDraft:input_type -> kith.v1.SetDraftRequest
+	17, // 15: kith.v1.Dialogs.MarkUnread:input_type -> kith.v1.MarkUnreadRequest
+	19, // 16: kith.v1.Dialogs.Joined:input_type -> kith.v1.DialogJoinedRequest
+	21, // 17: kith.v1.Dialogs.Left:input_type -> kith.v1.DialogLeftRequest
+	23, // 18: kith.v1.Dialogs.Hid:input_type -> kith.v1.DialogHidRequest
+	25, // 19: kith.v1.Dialogs.Mention:input_type -> kith.v1.DialogMentionRequest
+	1,  // 20: kith.v1.Dialogs.List:output_type -> kith.v1.ListDialogsResponse
+	7,  // 21: kith.v1.Dialogs.Sync:output_type -> kith.v1.SyncResponse
+	10, // 22: kith.v1.Dialogs.SetPinned:output_type -> kith.v1.SetPinnedResponse
+	12, // 23: kith.v1.Dialogs.SetMuted:output_type -> kith.v1.SetMutedResponse
+	14, // 24: kith.v1.Dialogs.SetArchived:output_type -> kith.v1.SetArchivedResponse
+	16, // 25: kith.v1.Dialogs.SetDraft:output_type -> kith.v1.SetDraftResponse
+	18, // 26: kith.v1.Dialogs.MarkUnread:output_type -> kith.v1.MarkUnreadResponse
+	20, // 27: kith.v1.Dialogs.Joined:output_type -> kith.v1.DialogJoinedResponse
+	22, // 28: kith.v1.Dialogs.Left:output_type -> kith.v1.DialogLeftResponse
+	24, // 29: kith.v1.Dialogs.Hid:output_type -> kith.v1.DialogHidResponse
+	26, // 30: kith.v1.Dialogs.Mention:output_type -> kith.v1.DialogMentionResponse
+	20, // [20:31] is the sub-list for method output_type
+	9,  // [9:20] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_actors_feature_dialogs_dialogs_proto_init() }
@@ -795,6 +2233,8 @@ func file_actors_feature_dialogs_dialogs_proto_init() {
 	if File_actors_feature_dialogs_dialogs_proto != nil {
 		return
 	}
+	file_actors_feature_receipts_receipts_proto_init()
+	file_actors_pb_kernel_proto_init()
 	file_actors_pb_options_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -802,7 +2242,7 @@ func file_actors_feature_dialogs_dialogs_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_actors_feature_dialogs_dialogs_proto_rawDesc), len(file_actors_feature_dialogs_dialogs_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -211,10 +211,16 @@ type GetGroupResponse struct {
 	Permissions    *Permissions           `protobuf:"bytes,5,opt,name=permissions,proto3" json:"permissions,omitempty"`
 	HistoryHidden  bool                   `protobuf:"varint,6,opt,name=history_hidden,json=historyHidden,proto3" json:"history_hidden,omitempty"`
 	JoinRule       JoinRule               `protobuf:"varint,7,opt,name=join_rule,json=joinRule,proto3,enum=kith.v1.JoinRule" json:"join_rule,omitempty"`
-	CreatedAt      int64                  `protobuf:"varint,8,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"` // Unix milliseconds.
-	Role           Role                   `protobuf:"varint,9,opt,name=role,proto3,enum=kith.v1.Role" json:"role,omitempty"`          // The caller's.
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	CreatedAt      int64                  `protobuf:"varint,8,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`      // Unix milliseconds.
+	Role           Role                   `protobuf:"varint,9,opt,name=role,proto3,enum=kith.v1.Role" json:"role,omitempty"`               // The caller's.
+	Type           Conversation_Type      `protobuf:"varint,10,opt,name=type,proto3,enum=kith.v1.Conversation_Type" json:"type,omitempty"` // GROUP or CHANNEL.
+	Signatures     bool                   `protobuf:"varint,11,opt,name=signatures,proto3" json:"signatures,omitempty"`                    // Of a channel: posts say who wrote them.
+	// Clients subscribe to the log of a large conversation while it is open; that
+	// of a small one comes by itself.
+	Large         bool   `protobuf:"varint,12,opt,name=large,proto3" json:"large,omitempty"`
+	Inviting      uint32 `protobuf:"varint,13,opt,name=inviting,proto3" json:"inviting,omitempty"` // People whom InviteAll has still to look at.
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetGroupResponse) Reset() {
@@ -310,11 +316,42 @@ func (x *GetGroupResponse) GetRole() Role {
 	return Role_ROLE_UNSPECIFIED
 }
 
+func (x *GetGroupResponse) GetType() Conversation_Type {
+	if x != nil {
+		return x.Type
+	}
+	return Conversation_TYPE_UNSPECIFIED
+}
+
+func (x *GetGroupResponse) GetSignatures() bool {
+	if x != nil {
+		return x.Signatures
+	}
+	return false
+}
+
+func (x *GetGroupResponse) GetLarge() bool {
+	if x != nil {
+		return x.Large
+	}
+	return false
+}
+
+func (x *GetGroupResponse) GetInviting() uint32 {
+	if x != nil {
+		return x.Inviting
+	}
+	return 0
+}
+
+// GroupMembersRequest lists members by user number. Of a channel, subscribers see
+// the admins and the owner; these see the first subscribers, too.
 type GroupMembersRequest struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	ConversationId uint64                 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
-	Cursor         string                 `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"` // From the previous page; empty: the first.
-	Limit          uint32                 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`  // Default and at most the profile's page.
+	Cursor         string                 `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`  // From the previous page; empty: the first.
+	Limit          uint32                 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`   // Default and at most the profile's page.
+	Admins         bool                   `protobuf:"varint,4,opt,name=admins,proto3" json:"admins,omitempty"` // Only admins and the owner.
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -368,6 +405,13 @@ func (x *GroupMembersRequest) GetLimit() uint32 {
 		return x.Limit
 	}
 	return 0
+}
+
+func (x *GroupMembersRequest) GetAdmins() bool {
+	if x != nil {
+		return x.Admins
+	}
+	return false
 }
 
 type GroupMembersResponse struct {
@@ -591,6 +635,107 @@ func (*InviteResponse) Descriptor() ([]byte, []int) {
 	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{8}
 }
 
+// InviteAllRequest invites everybody who is in the conversation `via`, page by
+// page: Get says how many are left. The caller must be an admin there, or a member
+// if it is so small that he could invite them one by one. It ends with the last of
+// them, when there is no more room, and when he may no longer invite; asking again
+// while it goes on changes nothing.
+type InviteAllRequest struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	ConversationId uint64                 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	RequestId      string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Via            uint64                 `protobuf:"varint,3,opt,name=via,proto3" json:"via,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *InviteAllRequest) Reset() {
+	*x = InviteAllRequest{}
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InviteAllRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InviteAllRequest) ProtoMessage() {}
+
+func (x *InviteAllRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InviteAllRequest.ProtoReflect.Descriptor instead.
+func (*InviteAllRequest) Descriptor() ([]byte, []int) {
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *InviteAllRequest) GetConversationId() uint64 {
+	if x != nil {
+		return x.ConversationId
+	}
+	return 0
+}
+
+func (x *InviteAllRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *InviteAllRequest) GetVia() uint64 {
+	if x != nil {
+		return x.Via
+	}
+	return 0
+}
+
+type InviteAllResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InviteAllResponse) Reset() {
+	*x = InviteAllResponse{}
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InviteAllResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InviteAllResponse) ProtoMessage() {}
+
+func (x *InviteAllResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InviteAllResponse.ProtoReflect.Descriptor instead.
+func (*InviteAllResponse) Descriptor() ([]byte, []int) {
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{10}
+}
+
 type JoinRequest struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	ConversationId uint64                 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
@@ -601,7 +746,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[9]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -613,7 +758,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[9]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -626,7 +771,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{9}
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *JoinRequest) GetConversationId() uint64 {
@@ -651,7 +796,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[10]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -663,7 +808,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[10]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -676,7 +821,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{10}
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{12}
 }
 
 type LeaveRequest struct {
@@ -689,7 +834,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[11]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +846,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[11]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +859,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{11}
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *LeaveRequest) GetConversationId() uint64 {
@@ -739,7 +884,7 @@ type LeaveResponse struct {
 
 func (x *LeaveResponse) Reset() {
 	*x = LeaveResponse{}
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[12]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -751,7 +896,7 @@ func (x *LeaveResponse) String() string {
 func (*LeaveResponse) ProtoMessage() {}
 
 func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[12]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -764,7 +909,7 @@ func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
 func (*LeaveResponse) Descriptor() ([]byte, []int) {
-	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{12}
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{14}
 }
 
 type RemoveRequest struct {
@@ -778,7 +923,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[13]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -790,7 +935,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[13]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -803,7 +948,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{13}
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RemoveRequest) GetConversationId() uint64 {
@@ -835,7 +980,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[14]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -847,7 +992,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[14]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -860,7 +1005,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{14}
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{16}
 }
 
 // SetRoleRequest makes a member an admin or a member; OWNER hands the group
@@ -877,7 +1022,7 @@ type SetRoleRequest struct {
 
 func (x *SetRoleRequest) Reset() {
 	*x = SetRoleRequest{}
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[15]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -889,7 +1034,7 @@ func (x *SetRoleRequest) String() string {
 func (*SetRoleRequest) ProtoMessage() {}
 
 func (x *SetRoleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[15]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -902,7 +1047,7 @@ func (x *SetRoleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRoleRequest.ProtoReflect.Descriptor instead.
 func (*SetRoleRequest) Descriptor() ([]byte, []int) {
-	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{15}
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SetRoleRequest) GetConversationId() uint64 {
@@ -941,7 +1086,7 @@ type SetRoleResponse struct {
 
 func (x *SetRoleResponse) Reset() {
 	*x = SetRoleResponse{}
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[16]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1098,7 @@ func (x *SetRoleResponse) String() string {
 func (*SetRoleResponse) ProtoMessage() {}
 
 func (x *SetRoleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[16]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1111,7 @@ func (x *SetRoleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRoleResponse.ProtoReflect.Descriptor instead.
 func (*SetRoleResponse) Descriptor() ([]byte, []int) {
-	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{16}
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{18}
 }
 
 // ChangeGroupRequest changes what is present and leaves the rest. Name and
@@ -986,7 +1131,7 @@ type ChangeGroupRequest struct {
 
 func (x *ChangeGroupRequest) Reset() {
 	*x = ChangeGroupRequest{}
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[17]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -998,7 +1143,7 @@ func (x *ChangeGroupRequest) String() string {
 func (*ChangeGroupRequest) ProtoMessage() {}
 
 func (x *ChangeGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[17]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1011,7 +1156,7 @@ func (x *ChangeGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeGroupRequest.ProtoReflect.Descriptor instead.
 func (*ChangeGroupRequest) Descriptor() ([]byte, []int) {
-	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{17}
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ChangeGroupRequest) GetConversationId() uint64 {
@@ -1071,7 +1216,7 @@ type ChangeGroupResponse struct {
 
 func (x *ChangeGroupResponse) Reset() {
 	*x = ChangeGroupResponse{}
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[18]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1083,7 +1228,7 @@ func (x *ChangeGroupResponse) String() string {
 func (*ChangeGroupResponse) ProtoMessage() {}
 
 func (x *ChangeGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[18]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1096,7 +1241,97 @@ func (x *ChangeGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeGroupResponse.ProtoReflect.Descriptor instead.
 func (*ChangeGroupResponse) Descriptor() ([]byte, []int) {
-	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{18}
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{20}
+}
+
+// DissolveRequest ends the conversation for everybody, at once and for ever. What
+// each could read he still can, as who has left.
+type DissolveRequest struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	ConversationId uint64                 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	RequestId      string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *DissolveRequest) Reset() {
+	*x = DissolveRequest{}
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DissolveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DissolveRequest) ProtoMessage() {}
+
+func (x *DissolveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DissolveRequest.ProtoReflect.Descriptor instead.
+func (*DissolveRequest) Descriptor() ([]byte, []int) {
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *DissolveRequest) GetConversationId() uint64 {
+	if x != nil {
+		return x.ConversationId
+	}
+	return 0
+}
+
+func (x *DissolveRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+type DissolveResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DissolveResponse) Reset() {
+	*x = DissolveResponse{}
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DissolveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DissolveResponse) ProtoMessage() {}
+
+func (x *DissolveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DissolveResponse.ProtoReflect.Descriptor instead.
+func (*DissolveResponse) Descriptor() ([]byte, []int) {
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{22}
 }
 
 type VouchRequest struct {
@@ -1109,7 +1344,7 @@ type VouchRequest struct {
 
 func (x *VouchRequest) Reset() {
 	*x = VouchRequest{}
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[19]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1121,7 +1356,7 @@ func (x *VouchRequest) String() string {
 func (*VouchRequest) ProtoMessage() {}
 
 func (x *VouchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[19]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1134,7 +1369,7 @@ func (x *VouchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchRequest.ProtoReflect.Descriptor instead.
 func (*VouchRequest) Descriptor() ([]byte, []int) {
-	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{19}
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *VouchRequest) GetGroup() uint64 {
@@ -1159,7 +1394,7 @@ type VouchResponse struct {
 
 func (x *VouchResponse) Reset() {
 	*x = VouchResponse{}
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[20]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1171,7 +1406,7 @@ func (x *VouchResponse) String() string {
 func (*VouchResponse) ProtoMessage() {}
 
 func (x *VouchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[20]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1184,7 +1419,7 @@ func (x *VouchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchResponse.ProtoReflect.Descriptor instead.
 func (*VouchResponse) Descriptor() ([]byte, []int) {
-	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{20}
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{24}
 }
 
 type VouchedRequest struct {
@@ -1198,7 +1433,7 @@ type VouchedRequest struct {
 
 func (x *VouchedRequest) Reset() {
 	*x = VouchedRequest{}
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[21]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1210,7 +1445,7 @@ func (x *VouchedRequest) String() string {
 func (*VouchedRequest) ProtoMessage() {}
 
 func (x *VouchedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[21]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1223,7 +1458,7 @@ func (x *VouchedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchedRequest.ProtoReflect.Descriptor instead.
 func (*VouchedRequest) Descriptor() ([]byte, []int) {
-	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{21}
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *VouchedRequest) GetVia() uint64 {
@@ -1255,7 +1490,7 @@ type VouchedResponse struct {
 
 func (x *VouchedResponse) Reset() {
 	*x = VouchedResponse{}
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[22]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1267,7 +1502,7 @@ func (x *VouchedResponse) String() string {
 func (*VouchedResponse) ProtoMessage() {}
 
 func (x *VouchedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[22]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1280,7 +1515,295 @@ func (x *VouchedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VouchedResponse.ProtoReflect.Descriptor instead.
 func (*VouchedResponse) Descriptor() ([]byte, []int) {
-	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{22}
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{26}
+}
+
+type VouchAllRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	After         uint64                 `protobuf:"varint,2,opt,name=after,proto3" json:"after,omitempty"` // The user number at which the previous page ended.
+	Seen          uint32                 `protobuf:"varint,3,opt,name=seen,proto3" json:"seen,omitempty"`   // How many have been vouched for.
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VouchAllRequest) Reset() {
+	*x = VouchAllRequest{}
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VouchAllRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VouchAllRequest) ProtoMessage() {}
+
+func (x *VouchAllRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VouchAllRequest.ProtoReflect.Descriptor instead.
+func (*VouchAllRequest) Descriptor() ([]byte, []int) {
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *VouchAllRequest) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *VouchAllRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *VouchAllRequest) GetSeen() uint32 {
+	if x != nil {
+		return x.Seen
+	}
+	return 0
+}
+
+type VouchAllResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VouchAllResponse) Reset() {
+	*x = VouchAllResponse{}
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VouchAllResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VouchAllResponse) ProtoMessage() {}
+
+func (x *VouchAllResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VouchAllResponse.ProtoReflect.Descriptor instead.
+func (*VouchAllResponse) Descriptor() ([]byte, []int) {
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{28}
+}
+
+type VouchedAllRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Via           uint64                 `protobuf:"varint,1,opt,name=via,proto3" json:"via,omitempty"`
+	UserIds       []string               `protobuf:"bytes,2,rep,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
+	After         uint64                 `protobuf:"varint,3,opt,name=after,proto3" json:"after,omitempty"` // The user number at which this page ends; 0: it is the last one.
+	Seen          uint32                 `protobuf:"varint,4,opt,name=seen,proto3" json:"seen,omitempty"`   // How many have been vouched for, this page included.
+	Left          uint32                 `protobuf:"varint,5,opt,name=left,proto3" json:"left,omitempty"`   // How many have not, as it looks now.
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VouchedAllRequest) Reset() {
+	*x = VouchedAllRequest{}
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VouchedAllRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VouchedAllRequest) ProtoMessage() {}
+
+func (x *VouchedAllRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VouchedAllRequest.ProtoReflect.Descriptor instead.
+func (*VouchedAllRequest) Descriptor() ([]byte, []int) {
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *VouchedAllRequest) GetVia() uint64 {
+	if x != nil {
+		return x.Via
+	}
+	return 0
+}
+
+func (x *VouchedAllRequest) GetUserIds() []string {
+	if x != nil {
+		return x.UserIds
+	}
+	return nil
+}
+
+func (x *VouchedAllRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *VouchedAllRequest) GetSeen() uint32 {
+	if x != nil {
+		return x.Seen
+	}
+	return 0
+}
+
+func (x *VouchedAllRequest) GetLeft() uint32 {
+	if x != nil {
+		return x.Left
+	}
+	return 0
+}
+
+type VouchedAllResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VouchedAllResponse) Reset() {
+	*x = VouchedAllResponse{}
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VouchedAllResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VouchedAllResponse) ProtoMessage() {}
+
+func (x *VouchedAllResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VouchedAllResponse.ProtoReflect.Descriptor instead.
+func (*VouchedAllResponse) Descriptor() ([]byte, []int) {
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{30}
+}
+
+type DissolvePageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         uint64                 `protobuf:"varint,1,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DissolvePageRequest) Reset() {
+	*x = DissolvePageRequest{}
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DissolvePageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DissolvePageRequest) ProtoMessage() {}
+
+func (x *DissolvePageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DissolvePageRequest.ProtoReflect.Descriptor instead.
+func (*DissolvePageRequest) Descriptor() ([]byte, []int) {
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *DissolvePageRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+type DissolvePageResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DissolvePageResponse) Reset() {
+	*x = DissolvePageResponse{}
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DissolvePageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DissolvePageResponse) ProtoMessage() {}
+
+func (x *DissolvePageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DissolvePageResponse.ProtoReflect.Descriptor instead.
+func (*DissolvePageResponse) Descriptor() ([]byte, []int) {
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{32}
 }
 
 type GroupCreated struct {
@@ -1292,7 +1815,7 @@ type GroupCreated struct {
 
 func (x *GroupCreated) Reset() {
 	*x = GroupCreated{}
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[23]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1827,7 @@ func (x *GroupCreated) String() string {
 func (*GroupCreated) ProtoMessage() {}
 
 func (x *GroupCreated) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[23]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1840,7 @@ func (x *GroupCreated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupCreated.ProtoReflect.Descriptor instead.
 func (*GroupCreated) Descriptor() ([]byte, []int) {
-	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{23}
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GroupCreated) GetName() string {
@@ -1336,7 +1859,7 @@ type MemberJoined struct {
 
 func (x *MemberJoined) Reset() {
 	*x = MemberJoined{}
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[24]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1348,7 +1871,7 @@ func (x *MemberJoined) String() string {
 func (*MemberJoined) ProtoMessage() {}
 
 func (x *MemberJoined) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[24]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1361,7 +1884,7 @@ func (x *MemberJoined) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberJoined.ProtoReflect.Descriptor instead.
 func (*MemberJoined) Descriptor() ([]byte, []int) {
-	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{24}
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *MemberJoined) GetUserId() string {
@@ -1380,7 +1903,7 @@ type MemberLeft struct {
 
 func (x *MemberLeft) Reset() {
 	*x = MemberLeft{}
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[25]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1392,7 +1915,7 @@ func (x *MemberLeft) String() string {
 func (*MemberLeft) ProtoMessage() {}
 
 func (x *MemberLeft) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[25]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1405,7 +1928,7 @@ func (x *MemberLeft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberLeft.ProtoReflect.Descriptor instead.
 func (*MemberLeft) Descriptor() ([]byte, []int) {
-	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{25}
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *MemberLeft) GetUserId() string {
@@ -1424,7 +1947,7 @@ type MemberRemoved struct {
 
 func (x *MemberRemoved) Reset() {
 	*x = MemberRemoved{}
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[26]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1436,7 +1959,7 @@ func (x *MemberRemoved) String() string {
 func (*MemberRemoved) ProtoMessage() {}
 
 func (x *MemberRemoved) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[26]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1449,7 +1972,7 @@ func (x *MemberRemoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberRemoved.ProtoReflect.Descriptor instead.
 func (*MemberRemoved) Descriptor() ([]byte, []int) {
-	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{26}
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *MemberRemoved) GetUserId() string {
@@ -1469,7 +1992,7 @@ type RoleChanged struct {
 
 func (x *RoleChanged) Reset() {
 	*x = RoleChanged{}
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[27]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1481,7 +2004,7 @@ func (x *RoleChanged) String() string {
 func (*RoleChanged) ProtoMessage() {}
 
 func (x *RoleChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[27]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1494,7 +2017,7 @@ func (x *RoleChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleChanged.ProtoReflect.Descriptor instead.
 func (*RoleChanged) Descriptor() ([]byte, []int) {
-	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{27}
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RoleChanged) GetUserId() string {
@@ -1525,7 +2048,7 @@ type GroupChanged struct {
 
 func (x *GroupChanged) Reset() {
 	*x = GroupChanged{}
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[28]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1537,7 +2060,7 @@ func (x *GroupChanged) String() string {
 func (*GroupChanged) ProtoMessage() {}
 
 func (x *GroupChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[28]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1550,7 +2073,7 @@ func (x *GroupChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupChanged.ProtoReflect.Descriptor instead.
 func (*GroupChanged) Descriptor() ([]byte, []int) {
-	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{28}
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GroupChanged) GetName() string {
@@ -1588,6 +2111,88 @@ func (x *GroupChanged) GetJoinRule() JoinRule {
 	return JoinRule_JOIN_RULE_UNSPECIFIED
 }
 
+// GroupDissolved is the last event of a conversation for everybody in it.
+type GroupDissolved struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupDissolved) Reset() {
+	*x = GroupDissolved{}
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupDissolved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupDissolved) ProtoMessage() {}
+
+func (x *GroupDissolved) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupDissolved.ProtoReflect.Descriptor instead.
+func (*GroupDissolved) Descriptor() ([]byte, []int) {
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{39}
+}
+
+// MembersJoined is MemberJoined for many.
+type MembersJoined struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	UserIds       []string               `protobuf:"bytes,1,rep,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MembersJoined) Reset() {
+	*x = MembersJoined{}
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MembersJoined) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MembersJoined) ProtoMessage() {}
+
+func (x *MembersJoined) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MembersJoined.ProtoReflect.Descriptor instead.
+func (*MembersJoined) Descriptor() ([]byte, []int) {
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *MembersJoined) GetUserIds() []string {
+	if x != nil {
+		return x.UserIds
+	}
+	return nil
+}
+
 // Invitation waits for the answer of the conversation that inviter and invited
 // are said to share. Key: user number of the invited, of the inviter,
 // conversation. There is always an answer, and it deletes the row.
@@ -1600,7 +2205,7 @@ type Invitation struct {
 
 func (x *Invitation) Reset() {
 	*x = Invitation{}
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[29]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1612,7 +2217,7 @@ func (x *Invitation) String() string {
 func (*Invitation) ProtoMessage() {}
 
 func (x *Invitation) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_groups_groups_proto_msgTypes[29]
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1625,12 +2230,66 @@ func (x *Invitation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Invitation.ProtoReflect.Descriptor instead.
 func (*Invitation) Descriptor() ([]byte, []int) {
-	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{29}
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Invitation) GetAt() int64 {
 	if x != nil {
 		return x.At
+	}
+	return 0
+}
+
+// Inviting is an InviteAll under way: a page of people is being asked for or on
+// its way here. Key: user number of the inviter, conversation.
+type Inviting struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	At            int64                  `protobuf:"varint,1,opt,name=at,proto3" json:"at,omitempty"`     // Unix milliseconds.
+	Left          uint32                 `protobuf:"varint,2,opt,name=left,proto3" json:"left,omitempty"` // How many people have not been looked at.
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Inviting) Reset() {
+	*x = Inviting{}
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Inviting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Inviting) ProtoMessage() {}
+
+func (x *Inviting) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_groups_groups_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Inviting.ProtoReflect.Descriptor instead.
+func (*Inviting) Descriptor() ([]byte, []int) {
+	return file_actors_feature_groups_groups_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *Inviting) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *Inviting) GetLeft() uint32 {
+	if x != nil {
+		return x.Left
 	}
 	return 0
 }
@@ -1652,7 +2311,7 @@ const file_actors_feature_groups_groups_proto_rawDesc = "" +
 	"\x13CreateGroupResponse\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\":\n" +
 	"\x0fGetGroupRequest\x12'\n" +
-	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\"\xde\x02\n" +
+	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\"\xe0\x03\n" +
 	"\x10GetGroupResponse\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\"\n" +
@@ -1663,11 +2322,19 @@ const file_actors_feature_groups_groups_proto_rawDesc = "" +
 	"\tjoin_rule\x18\a \x01(\x0e2\x11.kith.v1.JoinRuleR\bjoinRule\x12\x1d\n" +
 	"\n" +
 	"created_at\x18\b \x01(\x03R\tcreatedAt\x12!\n" +
-	"\x04role\x18\t \x01(\x0e2\r.kith.v1.RoleR\x04role\"l\n" +
+	"\x04role\x18\t \x01(\x0e2\r.kith.v1.RoleR\x04role\x12.\n" +
+	"\x04type\x18\n" +
+	" \x01(\x0e2\x1a.kith.v1.Conversation.TypeR\x04type\x12\x1e\n" +
+	"\n" +
+	"signatures\x18\v \x01(\bR\n" +
+	"signatures\x12\x14\n" +
+	"\x05large\x18\f \x01(\bR\x05large\x12\x1a\n" +
+	"\binviting\x18\r \x01(\rR\binviting\"\x84\x01\n" +
 	"\x13GroupMembersRequest\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12\x14\n" +
-	"\x05limit\x18\x03 \x01(\rR\x05limit\"^\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\x12\x16\n" +
+	"\x06admins\x18\x04 \x01(\bR\x06admins\"^\n" +
 	"\x14GroupMembersResponse\x12.\n" +
 	"\amembers\x18\x01 \x03(\v2\x14.kith.v1.GroupMemberR\amembers\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"f\n" +
@@ -1681,7 +2348,13 @@ const file_actors_feature_groups_groups_proto_rawDesc = "" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12\x19\n" +
 	"\buser_ids\x18\x03 \x03(\tR\auserIds\x12\x10\n" +
 	"\x03via\x18\x04 \x01(\x04R\x03via\"\x10\n" +
-	"\x0eInviteResponse\"U\n" +
+	"\x0eInviteResponse\"l\n" +
+	"\x10InviteAllRequest\x12'\n" +
+	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x12\x10\n" +
+	"\x03via\x18\x03 \x01(\x04R\x03via\"\x13\n" +
+	"\x11InviteAllResponse\"U\n" +
 	"\vJoinRequest\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\x12\x1d\n" +
 	"\n" +
@@ -1717,7 +2390,12 @@ const file_actors_feature_groups_groups_proto_rawDesc = "" +
 	"\x05_nameB\x0f\n" +
 	"\r_announcementB\x11\n" +
 	"\x0f_history_hidden\"\x15\n" +
-	"\x13ChangeGroupResponse\">\n" +
+	"\x13ChangeGroupResponse\"Y\n" +
+	"\x0fDissolveRequest\x12'\n" +
+	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\"\x12\n" +
+	"\x10DissolveResponse\">\n" +
 	"\fVouchRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x18\n" +
 	"\ainvited\x18\x02 \x01(\tR\ainvited\"\x0f\n" +
@@ -1726,7 +2404,22 @@ const file_actors_feature_groups_groups_proto_rawDesc = "" +
 	"\x03via\x18\x01 \x01(\x04R\x03via\x12\x18\n" +
 	"\ainvited\x18\x02 \x01(\tR\ainvited\x12\x14\n" +
 	"\x05known\x18\x03 \x01(\bR\x05known\"\x11\n" +
-	"\x0fVouchedResponse\",\n" +
+	"\x0fVouchedResponse\"Q\n" +
+	"\x0fVouchAllRequest\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\x04R\x05after\x12\x12\n" +
+	"\x04seen\x18\x03 \x01(\rR\x04seen\"\x12\n" +
+	"\x10VouchAllResponse\"~\n" +
+	"\x11VouchedAllRequest\x12\x10\n" +
+	"\x03via\x18\x01 \x01(\x04R\x03via\x12\x19\n" +
+	"\buser_ids\x18\x02 \x03(\tR\auserIds\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\x04R\x05after\x12\x12\n" +
+	"\x04seen\x18\x04 \x01(\rR\x04seen\x12\x12\n" +
+	"\x04left\x18\x05 \x01(\rR\x04left\"\x14\n" +
+	"\x12VouchedAllResponse\"+\n" +
+	"\x13DissolvePageRequest\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\x04R\x05after\"\x16\n" +
+	"\x14DissolvePageResponse\",\n" +
 	"\fGroupCreated\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name:\b\x92\xb5\x18\x04\b0\x10\x02\"1\n" +
 	"\fMemberJoined\x12\x17\n" +
@@ -1744,22 +2437,36 @@ const file_actors_feature_groups_groups_proto_rawDesc = "" +
 	"\fannouncement\x18\x02 \x01(\tR\fannouncement\x126\n" +
 	"\vpermissions\x18\x03 \x01(\v2\x14.kith.v1.PermissionsR\vpermissions\x12%\n" +
 	"\x0ehistory_hidden\x18\x04 \x01(\bR\rhistoryHidden\x12.\n" +
-	"\tjoin_rule\x18\x05 \x01(\x0e2\x11.kith.v1.JoinRuleR\bjoinRule:\b\x92\xb5\x18\x04\b5\x10\x02\"\xaf\x01\n" +
+	"\tjoin_rule\x18\x05 \x01(\x0e2\x11.kith.v1.JoinRuleR\bjoinRule:\b\x92\xb5\x18\x04\b5\x10\x02\"\x1a\n" +
+	"\x0eGroupDissolved:\b\x92\xb5\x18\x04\b6\x10\x02\"4\n" +
+	"\rMembersJoined\x12\x19\n" +
+	"\buser_ids\x18\x01 \x03(\tR\auserIds:\b\x92\xb5\x18\x04\b7\x10\x02\"\xaf\x01\n" +
 	"\n" +
 	"Invitation\x12\x0e\n" +
-	"\x02at\x18\x01 \x01(\x03R\x02at:\x90\x01\x9a\xb5\x18\x8b\x01\b0\x12\x1bthe inviter and the invited\x1a;to add a person once it is known that the inviter knows him\"\x19until the answer, seconds*\x10none: in transit0\x012\x9d\a\n" +
+	"\x02at\x18\x01 \x01(\x03R\x02at:\x90\x01\x9a\xb5\x18\x8b\x01\b0\x12\x1bthe inviter and the invited\x1a;to add a person once it is known that the inviter knows him\"\x19until the answer, seconds*\x10none: in transit0\x01\"\xa4\x01\n" +
+	"\bInviting\x12\x0e\n" +
+	"\x02at\x18\x01 \x01(\x03R\x02at\x12\x12\n" +
+	"\x04left\x18\x02 \x01(\rR\x04left:t\x9a\xb5\x18p\b1\x12\vthe inviter\x1a%to invite everybody of a conversation\"$until all have been invited, minutes*\x10none: in transit0\x012\xcb\n" +
+	"\n" +
 	"\x06Groups\x12M\n" +
 	"\x06Create\x12\x1b.kith.v1.CreateGroupRequest\x1a\x1c.kith.v1.CreateGroupResponse\"\b\x8a\xb5\x18\x04\b\x02\x18\x01\x12V\n" +
 	"\x03Get\x12\x18.kith.v1.GetGroupRequest\x1a\x19.kith.v1.GetGroupResponse\"\x1a\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x90\x02\x01\x12b\n" +
 	"\aMembers\x12\x1c.kith.v1.GroupMembersRequest\x1a\x1d.kith.v1.GroupMembersResponse\"\x1a\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x90\x02\x01\x12R\n" +
-	"\x06Invite\x12\x16.kith.v1.InviteRequest\x1a\x17.kith.v1.InviteResponse\"\x17\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x12L\n" +
+	"\x06Invite\x12\x16.kith.v1.InviteRequest\x1a\x17.kith.v1.InviteResponse\"\x17\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x12[\n" +
+	"\tInviteAll\x12\x19.kith.v1.InviteAllRequest\x1a\x1a.kith.v1.InviteAllResponse\"\x17\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x12L\n" +
 	"\x04Join\x12\x14.kith.v1.JoinRequest\x1a\x15.kith.v1.JoinResponse\"\x17\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x12Q\n" +
 	"\x05Leave\x12\x15.kith.v1.LeaveRequest\x1a\x16.kith.v1.LeaveResponse\"\x19\x8a\xb5\x18\x15\b\x02\x12\x0fconversation_id0\x01\x12T\n" +
 	"\x06Remove\x12\x16.kith.v1.RemoveRequest\x1a\x17.kith.v1.RemoveResponse\"\x19\x8a\xb5\x18\x15\b\x02\x12\x0fconversation_id0\x01\x12U\n" +
 	"\aSetRole\x12\x17.kith.v1.SetRoleRequest\x1a\x18.kith.v1.SetRoleResponse\"\x17\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x12\\\n" +
-	"\x06Change\x12\x1b.kith.v1.ChangeGroupRequest\x1a\x1c.kith.v1.ChangeGroupResponse\"\x17\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x12@\n" +
+	"\x06Change\x12\x1b.kith.v1.ChangeGroupRequest\x1a\x1c.kith.v1.ChangeGroupResponse\"\x17\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x12Z\n" +
+	"\bDissolve\x12\x18.kith.v1.DissolveRequest\x1a\x19.kith.v1.DissolveResponse\"\x19\x8a\xb5\x18\x15\b\x02\x12\x0fconversation_id0\x01\x12@\n" +
 	"\x05Vouch\x12\x15.kith.v1.VouchRequest\x1a\x16.kith.v1.VouchResponse\"\b\x8a\xb5\x18\x04\b\x02(\x01\x12F\n" +
-	"\aVouched\x12\x17.kith.v1.VouchedRequest\x1a\x18.kith.v1.VouchedResponse\"\b\x8a\xb5\x18\x04\b\x02(\x01B\x10Z\x0ekith/actors/pbb\x06proto3"
+	"\aVouched\x12\x17.kith.v1.VouchedRequest\x1a\x18.kith.v1.VouchedResponse\"\b\x8a\xb5\x18\x04\b\x02(\x01\x12I\n" +
+	"\bVouchAll\x12\x18.kith.v1.VouchAllRequest\x1a\x19.kith.v1.VouchAllResponse\"\b\x8a\xb5\x18\x04\b\x02(\x01\x12O\n" +
+	"\n" +
+	"VouchedAll\x12\x1a.kith.v1.VouchedAllRequest\x1a\x1b.kith.v1.VouchedAllResponse\"\b\x8a\xb5\x18\x04\b\x02(\x01\x12W\n" +
+	"\fDissolvePage\x12\x1c.kith.v1.DissolvePageRequest\x1a\x1d.kith.v1.DissolvePageResponse\"\n" +
+	"\x8a\xb5\x18\x06\b\x02(\x010\x01B\x10Z\x0ekith/actors/pbb\x06proto3"
 
 var (
 	file_actors_feature_groups_groups_proto_rawDescOnce sync.Once
@@ -1773,7 +2480,7 @@ func file_actors_feature_groups_groups_proto_rawDescGZIP() []byte {
 	return file_actors_feature_groups_groups_proto_rawDescData
 }
 
-var file_actors_feature_groups_groups_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_actors_feature_groups_groups_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_actors_feature_groups_groups_proto_goTypes = []any{
 	(*CreateGroupRequest)(nil),   // 0: kith.v1.CreateGroupRequest
 	(*CreateGroupResponse)(nil),  // 1: kith.v1.CreateGroupResponse
@@ -1784,72 +2491,97 @@ var file_actors_feature_groups_groups_proto_goTypes = []any{
 	(*GroupMember)(nil),          // 6: kith.v1.GroupMember
 	(*InviteRequest)(nil),        // 7: kith.v1.InviteRequest
 	(*InviteResponse)(nil),       // 8: kith.v1.InviteResponse
-	(*JoinRequest)(nil),          // 9: kith.v1.JoinRequest
-	(*JoinResponse)(nil),         // 10: kith.v1.JoinResponse
-	(*LeaveRequest)(nil),         // 11: kith.v1.LeaveRequest
-	(*LeaveResponse)(nil),        // 12: kith.v1.LeaveResponse
-	(*RemoveRequest)(nil),        // 13: kith.v1.RemoveRequest
-	(*RemoveResponse)(nil),       // 14: kith.v1.RemoveResponse
-	(*SetRoleRequest)(nil),       // 15: kith.v1.SetRoleRequest
-	(*SetRoleResponse)(nil),      // 16: kith.v1.SetRoleResponse
-	(*ChangeGroupRequest)(nil),   // 17: kith.v1.ChangeGroupRequest
-	(*ChangeGroupResponse)(nil),  // 18: kith.v1.ChangeGroupResponse
-	(*VouchRequest)(nil),         // 19: kith.v1.VouchRequest
-	(*VouchResponse)(nil),        // 20: kith.v1.VouchResponse
-	(*VouchedRequest)(nil),       // 21: kith.v1.VouchedRequest
-	(*VouchedResponse)(nil),      // 22: kith.v1.VouchedResponse
-	(*GroupCreated)(nil),         // 23: kith.v1.GroupCreated
-	(*MemberJoined)(nil),         // 24: kith.v1.MemberJoined
-	(*MemberLeft)(nil),           // 25: kith.v1.MemberLeft
-	(*MemberRemoved)(nil),        // 26: kith.v1.MemberRemoved
-	(*RoleChanged)(nil),          // 27: kith.v1.RoleChanged
-	(*GroupChanged)(nil),         // 28: kith.v1.GroupChanged
-	(*Invitation)(nil),           // 29: kith.v1.Invitation
-	(*Permissions)(nil),          // 30: kith.v1.Permissions
-	(JoinRule)(0),                // 31: kith.v1.JoinRule
-	(Role)(0),                    // 32: kith.v1.Role
+	(*InviteAllRequest)(nil),     // 9: kith.v1.InviteAllRequest
+	(*InviteAllResponse)(nil),    // 10: kith.v1.InviteAllResponse
+	(*JoinRequest)(nil),          // 11: kith.v1.JoinRequest
+	(*JoinResponse)(nil),         // 12: kith.v1.JoinResponse
+	(*LeaveRequest)(nil),         // 13: kith.v1.LeaveRequest
+	(*LeaveResponse)(nil),        // 14: kith.v1.LeaveResponse
+	(*RemoveRequest)(nil),        // 15: kith.v1.RemoveRequest
+	(*RemoveResponse)(nil),       // 16: kith.v1.RemoveResponse
+	(*SetRoleRequest)(nil),       // 17: kith.v1.SetRoleRequest
+	(*SetRoleResponse)(nil),      // 18: kith.v1.SetRoleResponse
+	(*ChangeGroupRequest)(nil),   // 19: kith.v1.ChangeGroupRequest
+	(*ChangeGroupResponse)(nil),  // 20: kith.v1.ChangeGroupResponse
+	(*DissolveRequest)(nil),      // 21: kith.v1.DissolveRequest
+	(*DissolveResponse)(nil),     // 22: kith.v1.DissolveResponse
+	(*VouchRequest)(nil),         // 23: kith.v1.VouchRequest
+	(*VouchResponse)(nil),        // 24: kith.v1.VouchResponse
+	(*VouchedRequest)(nil),       // 25: kith.v1.VouchedRequest
+	(*VouchedResponse)(nil),      // 26: kith.v1.VouchedResponse
+	(*VouchAllRequest)(nil),      // 27: kith.v1.VouchAllRequest
+	(*VouchAllResponse)(nil),     // 28: kith.v1.VouchAllResponse
+	(*VouchedAllRequest)(nil),    // 29: kith.v1.VouchedAllRequest
+	(*VouchedAllResponse)(nil),   // 30: kith.v1.VouchedAllResponse
+	(*DissolvePageRequest)(nil),  // 31: kith.v1.DissolvePageRequest
+	(*DissolvePageResponse)(nil), // 32: kith.v1.DissolvePageResponse
+	(*GroupCreated)(nil),         // 33: kith.v1.GroupCreated
+	(*MemberJoined)(nil),         // 34: kith.v1.MemberJoined
+	(*MemberLeft)(nil),           // 35: kith.v1.MemberLeft
+	(*MemberRemoved)(nil),        // 36: kith.v1.MemberRemoved
+	(*RoleChanged)(nil),          // 37: kith.v1.RoleChanged
+	(*GroupChanged)(nil),         // 38: kith.v1.GroupChanged
+	(*GroupDissolved)(nil),       // 39: kith.v1.GroupDissolved
+	(*MembersJoined)(nil),        // 40: kith.v1.MembersJoined
+	(*Invitation)(nil),           // 41: kith.v1.Invitation
+	(*Inviting)(nil),             // 42: kith.v1.Inviting
+	(*Permissions)(nil),          // 43: kith.v1.Permissions
+	(JoinRule)(0),                // 44: kith.v1.JoinRule
+	(Role)(0),                    // 45: kith.v1.Role
+	(Conversation_Type)(0),       // 46: kith.v1.Conversation.Type
 }
 var file_actors_feature_groups_groups_proto_depIdxs = []int32{
-	30, // 0: kith.v1.CreateGroupRequest.permissions:type_name -> kith.v1.Permissions
-	31, // 1: kith.v1.CreateGroupRequest.join_rule:type_name -> kith.v1.JoinRule
-	30, // 2: kith.v1.GetGroupResponse.permissions:type_name -> kith.v1.Permissions
-	31, // 3: kith.v1.GetGroupResponse.join_rule:type_name -> kith.v1.JoinRule
-	32, // 4: kith.v1.GetGroupResponse.role:type_name -> kith.v1.Role
-	6,  // 5: kith.v1.GroupMembersResponse.members:type_name -> kith.v1.GroupMember
-	32, // 6: kith.v1.GroupMember.role:type_name -> kith.v1.Role
-	32, // 7: kith.v1.SetRoleRequest.role:type_name -> kith.v1.Role
-	30, // 8: kith.v1.ChangeGroupRequest.permissions:type_name -> kith.v1.Permissions
-	31, // 9: kith.v1.ChangeGroupRequest.join_rule:type_name -> kith.v1.JoinRule
-	32, // 10: kith.v1.RoleChanged.role:type_name -> kith.v1.Role
-	30, // 11: kith.v1.GroupChanged.permissions:type_name -> kith.v1.Permissions
-	31, // 12: kith.v1.GroupChanged.join_rule:type_name -> kith.v1.JoinRule
-	0,  // 13: kith.v1.Groups.Create:input_type -> kith.v1.CreateGroupRequest
-	2,  // 14: kith.v1.Groups.Get:input_type -> kith.v1.GetGroupRequest
-	4,  // 15: kith.v1.Groups.Members:input_type -> kith.v1.GroupMembersRequest
-	7,  // 16: kith.v1.Groups.Invite:input_type -> kith.v1.InviteRequest
-	9,  // 17: kith.v1.Groups.Join:input_type -> kith.v1.JoinRequest
-	11, // 18: kith.v1.Groups.Leave:input_type -> kith.v1.LeaveRequest
-	13, // 19: kith.v1.Groups.Remove:input_type -> kith.v1.RemoveRequest
-	15, // 20: kith.v1.Groups.SetRole:input_type -> kith.v1.SetRoleRequest
-	17, // 21: kith.v1.Groups.Change:input_type -> kith.v1.ChangeGroupRequest
-	19, // 22: kith.v1.Groups.Vouch:input_type -> kith.v1.VouchRequest
-	21, // 23: kith.v1.Groups.Vouched:input_type -> kith.v1.VouchedRequest
-	1,  // 24: kith.v1.Groups.Create:output_type -> kith.v1.CreateGroupResponse
-	3,  // 25: kith.v1.Groups.Get:output_type -> kith.v1.GetGroupResponse
-	5,  // 26: kith.v1.Groups.Members:output_type -> kith.v1.GroupMembersResponse
-	8,  // 27: kith.v1.Groups.Invite:output_type -> kith.v1.InviteResponse
-	10, // 28: kith.v1.Groups.Join:output_type -> kith.v1.JoinResponse
-	12, // 29: kith.v1.Groups.Leave:output_type -> kith.v1.LeaveResponse
-	14, // 30: kith.v1.Groups.Remove:output_type -> kith.v1.RemoveResponse
-	16, // 31: kith.v1.Groups.SetRole:output_type -> kith.v1.SetRoleResponse
-	18, // 32: kith.v1.Groups.Change:output_type -> kith.v1.ChangeGroupResponse
-	20, // 33: kith.v1.Groups.Vouch:output_type -> kith.v1.VouchResponse
-	22, // 34: kith.v1.Groups.Vouched:output_type -> kith.v1.VouchedResponse
-	24, // [24:35] is the sub-list for method output_type
-	13, // [13:24] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	43, // 0: kith.v1.CreateGroupRequest.permissions:type_name -> kith.v1.Permissions
+	44, // 1: kith.v1.CreateGroupRequest.join_rule:type_name -> kith.v1.JoinRule
+	43, // 2: kith.v1.GetGroupResponse.permissions:type_name -> kith.v1.Permissions
+	44, // 3: kith.v1.GetGroupResponse.join_rule:type_name -> kith.v1.JoinRule
+	45, // 4: kith.v1.GetGroupResponse.role:type_name -> kith.v1.Role
+	46, // 5: kith.v1.GetGroupResponse.type:type_name -> kith.v1.Conversation.Type
+	6,  // 6: kith.v1.GroupMembersResponse.members:type_name -> kith.v1.GroupMember
+	45, // 7: kith.v1.GroupMember.role:type_name -> kith.v1.Role
+	45, // 8: kith.v1.SetRoleRequest.role:type_name -> kith.v1.Role
+	43, // 9: kith.v1.ChangeGroupRequest.permissions:type_name -> kith.v1.Permissions
+	44, // 10: kith.v1.ChangeGroupRequest.join_rule:type_name -> kith.v1.JoinRule
+	45, // 11: kith.v1.RoleChanged.role:type_name -> kith.v1.Role
+	43, // 12: kith.v1.GroupChanged.permissions:type_name -> kith.v1.Permissions
+	44, // 13: kith.v1.GroupChanged.join_rule:type_name -> kith.v1.JoinRule
+	0,  // 14: kith.v1.Groups.Create:input_type -> kith.v1.CreateGroupRequest
+	2,  // 15: kith.v1.Groups.Get:input_type -> kith.v1.GetGroupRequest
+	4,  // 16: kith.v1.Groups.Members:input_type -> kith.v1.GroupMembersRequest
+	7,  // 17: kith.v1.Groups.Invite:input_type -> kith.v1.InviteRequest
+	9,  // 18: kith.v1.Groups.InviteAll:input_type -> kith.v1.InviteAllRequest
+	11, // 19: kith.v1.Groups.Join:input_type -> kith.v1.JoinRequest
+	13, // 20: kith.v1.Groups.Leave:input_type -> kith.v1.LeaveRequest
+	15, // 21: kith.v1.Groups.Remove:input_type -> kith.v1.RemoveRequest
+	17, // 22: kith.v1.Groups.SetRole:input_type -> kith.v1.SetRoleRequest
+	19, // 23: kith.v1.Groups.Change:input_type -> kith.v1.ChangeGroupRequest
+	21, // 24: kith.v1.Groups.Dissolve:input_type -> kith.v1.DissolveRequest
+	23, // 25: kith.v1.Groups.Vouch:input_type -> kith.v1.VouchRequest
+	25, // 26: kith.v1.Groups.Vouched:input_type -> kith.v1.VouchedRequest
+	27, // 27: kith.v1.Groups.VouchAll:input_type -> kith.v1.VouchAllRequest
+	29, // 28: kith.v1.Groups.VouchedAll:input_type -> kith.v1.VouchedAllRequest
+	31, // 29: kith.v1.Groups.DissolvePage:input_type -> kith.v1.DissolvePageRequest
+	1,  // 30: kith.v1.Groups.Create:output_type -> kith.v1.CreateGroupResponse
+	3,  // 31: kith.v1.Groups.Get:output_type -> kith.v1.GetGroupResponse
+	5,  // 32: kith.v1.Groups.Members:output_type -> kith.v1.GroupMembersResponse
+	8,  // 33: kith.v1.Groups.Invite:output_type -> kith.v1.InviteResponse
+	10, // 34: kith.v1.Groups.InviteAll:output_type -> kith.v1.InviteAllResponse
+	12, // 35: kith.v1.Groups.Join:output_type -> kith.v1.JoinResponse
+	14, // 36: kith.v1.Groups.Leave:output_type -> kith.v1.LeaveResponse
+	16, // 37: kith.v1.Groups.Remove:output_type -> kith.v1.RemoveResponse
+	18, // 38: kith.v1.Groups.SetRole:output_type -> kith.v1.SetRoleResponse
+	20, // 39: kith.v1.Groups.Change:output_type -> kith.v1.ChangeGroupResponse
+	22, // 40: kith.v1.Groups.Dissolve:output_type -> kith.v1.DissolveResponse
+	24, // 41: kith.v1.Groups.Vouch:output_type -> kith.v1.VouchResponse
+	26, // 42: kith.v1.Groups.Vouched:output_type -> kith.v1.VouchedResponse
+	28, // 43: kith.v1.Groups.VouchAll:output_type -> kith.v1.VouchAllResponse
+	30, // 44: kith.v1.Groups.VouchedAll:output_type -> kith.v1.VouchedAllResponse
+	32, // 45: kith.v1.Groups.DissolvePage:output_type -> kith.v1.DissolvePageResponse
+	30, // [30:46] is the sub-list for method output_type
+	14, // [14:30] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_actors_feature_groups_groups_proto_init() }
@@ -1859,14 +2591,14 @@ func file_actors_feature_groups_groups_proto_init() {
 	}
 	file_actors_conversation_conversation_proto_init()
 	file_actors_pb_options_proto_init()
-	file_actors_feature_groups_groups_proto_msgTypes[17].OneofWrappers = []any{}
+	file_actors_feature_groups_groups_proto_msgTypes[19].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_actors_feature_groups_groups_proto_rawDesc), len(file_actors_feature_groups_groups_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   30,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,12 +24,16 @@ const (
 // Event is what a client gets for an event of a log: live, in recovery and in
 // history. In JSON `type` is the name ("MessageSent") and `body` an object.
 type Event struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Type          uint32                 `protobuf:"varint,1,opt,name=type,proto3" json:"type,omitempty"` // The (event) number of the body's type.
-	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`   // Position in the log: from 1, dense, never reused.
-	At            int64                  `protobuf:"varint,3,opt,name=at,proto3" json:"at,omitempty"`     // Unix milliseconds, by the server's clock.
-	By            string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`      // User id of the author; empty: the server itself.
-	Body          []byte                 `protobuf:"bytes,5,opt,name=body,proto3" json:"body,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Type  uint32                 `protobuf:"varint,1,opt,name=type,proto3" json:"type,omitempty"` // The (event) number of the body's type.
+	Seq   uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`   // Position in the log: from 1, dense, never reused.
+	At    int64                  `protobuf:"varint,3,opt,name=at,proto3" json:"at,omitempty"`     // Unix milliseconds, by the server's clock.
+	By    string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`      // User id of the author; empty: the server itself.
+	Body  []byte                 `protobuf:"bytes,5,opt,name=body,proto3" json:"body,omitempty"`
+	// Of signals, which are pushed outside of channels: the channel of the
+	// conversation that they are about. Empty: they are a user's, and the body says
+	// whose.
+	Channel       string `protobuf:"bytes,6,opt,name=channel,proto3" json:"channel,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -97,6 +101,13 @@ func (x *Event) GetBody() []byte {
 		return x.Body
 	}
 	return nil
+}
+
+func (x *Event) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
 }
 
 // Hole stands at the offset of its last event for a range of a log that the
@@ -574,6 +585,176 @@ func (x *DeadLetter) GetParkedAt() int64 {
 	return 0
 }
 
+// Timer is a command that an entity will give itself. Key: the method's name,
+// and a key that the feature chose.
+type Timer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	At            int64                  `protobuf:"varint,1,opt,name=at,proto3" json:"at,omitempty"` // Unix milliseconds.
+	User          string                 `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	UserNumber    uint64                 `protobuf:"varint,3,opt,name=user_number,json=userNumber,proto3" json:"user_number,omitempty"`
+	Device        string                 `protobuf:"bytes,4,opt,name=device,proto3" json:"device,omitempty"`
+	Request       []byte                 `protobuf:"bytes,5,opt,name=request,proto3" json:"request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Timer) Reset() {
+	*x = Timer{}
+	mi := &file_actors_pb_kernel_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Timer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Timer) ProtoMessage() {}
+
+func (x *Timer) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_pb_kernel_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Timer.ProtoReflect.Descriptor instead.
+func (*Timer) Descriptor() ([]byte, []int) {
+	return file_actors_pb_kernel_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Timer) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *Timer) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *Timer) GetUserNumber() uint64 {
+	if x != nil {
+		return x.UserNumber
+	}
+	return 0
+}
+
+func (x *Timer) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *Timer) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+// Due finds timers by their time. Due rows of a shard lie together, before
+// every entity's own rows. Key: time, entity, key of the timer.
+type Due struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Due) Reset() {
+	*x = Due{}
+	mi := &file_actors_pb_kernel_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Due) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Due) ProtoMessage() {}
+
+func (x *Due) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_pb_kernel_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Due.ProtoReflect.Descriptor instead.
+func (*Due) Descriptor() ([]byte, []int) {
+	return file_actors_pb_kernel_proto_rawDescGZIP(), []int{11}
+}
+
+// Floor says from where on a log is dense. Below it changes are gone after the
+// recovery window, and messages after their retention.
+type Floor struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`         // Every event from this seq on is there.
+	Changes       uint64                 `protobuf:"varint,2,opt,name=changes,proto3" json:"changes,omitempty"` // Changes below this seq are gone.
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Floor) Reset() {
+	*x = Floor{}
+	mi := &file_actors_pb_kernel_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Floor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Floor) ProtoMessage() {}
+
+func (x *Floor) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_pb_kernel_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Floor.ProtoReflect.Descriptor instead.
+func (*Floor) Descriptor() ([]byte, []int) {
+	return file_actors_pb_kernel_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Floor) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *Floor) GetChanges() uint64 {
+	if x != nil {
+		return x.Changes
+	}
+	return 0
+}
+
 // Stamped is the last commit of the store: its number and its time.
 type Stamped struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -585,7 +766,7 @@ type Stamped struct {
 
 func (x *Stamped) Reset() {
 	*x = Stamped{}
-	mi := &file_actors_pb_kernel_proto_msgTypes[10]
+	mi := &file_actors_pb_kernel_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -597,7 +778,7 @@ func (x *Stamped) String() string {
 func (*Stamped) ProtoMessage() {}
 
 func (x *Stamped) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_pb_kernel_proto_msgTypes[10]
+	mi := &file_actors_pb_kernel_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -610,7 +791,7 @@ func (x *Stamped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stamped.ProtoReflect.Descriptor instead.
 func (*Stamped) Descriptor() ([]byte, []int) {
-	return file_actors_pb_kernel_proto_rawDescGZIP(), []int{10}
+	return file_actors_pb_kernel_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Stamped) GetStamp() uint64 {
@@ -637,7 +818,7 @@ type Tenanted struct {
 
 func (x *Tenanted) Reset() {
 	*x = Tenanted{}
-	mi := &file_actors_pb_kernel_proto_msgTypes[11]
+	mi := &file_actors_pb_kernel_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -649,7 +830,7 @@ func (x *Tenanted) String() string {
 func (*Tenanted) ProtoMessage() {}
 
 func (x *Tenanted) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_pb_kernel_proto_msgTypes[11]
+	mi := &file_actors_pb_kernel_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -662,7 +843,7 @@ func (x *Tenanted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tenanted.ProtoReflect.Descriptor instead.
 func (*Tenanted) Descriptor() ([]byte, []int) {
-	return file_actors_pb_kernel_proto_rawDescGZIP(), []int{11}
+	return file_actors_pb_kernel_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Tenanted) GetNumber() uint32 {
@@ -676,13 +857,14 @@ var File_actors_pb_kernel_proto protoreflect.FileDescriptor
 
 const file_actors_pb_kernel_proto_rawDesc = "" +
 	"\n" +
-	"\x16actors/pb/kernel.proto\x12\akith.v1\x1a\x17actors/pb/options.proto\"a\n" +
+	"\x16actors/pb/kernel.proto\x12\akith.v1\x1a\x17actors/pb/options.proto\"{\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\rR\x04type\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x0e\n" +
 	"\x02at\x18\x03 \x01(\x03R\x02at\x12\x0e\n" +
 	"\x02by\x18\x04 \x01(\tR\x02by\x12\x12\n" +
-	"\x04body\x18\x05 \x01(\fR\x04body\">\n" +
+	"\x04body\x18\x05 \x01(\fR\x04body\x12\x18\n" +
+	"\achannel\x18\x06 \x01(\tR\achannel\">\n" +
 	"\x04Hole\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x18\n" +
 	"\athrough\x18\x02 \x01(\x04R\athrough:\b\x92\xb5\x18\x04\b\x01\x10\x02\"\x16\n" +
@@ -713,7 +895,19 @@ const file_actors_pb_kernel_proto_rawDesc = "" +
 	"DeadLetter\x12#\n" +
 	"\x04tell\x18\x01 \x01(\v2\x0f.kith.v1.OutboxR\x04tell\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1b\n" +
-	"\tparked_at\x18\x03 \x01(\x03R\bparkedAt:\x8d\x01\x9a\xb5\x18\x88\x01\b\a\x12%the caller and whom the request names\x1a,to let an operator replay what a bug stopped\"\x1buntil replayed or discarded*\x10none: in transit0\x01\"\x92\x01\n" +
+	"\tparked_at\x18\x03 \x01(\x03R\bparkedAt:\x8d\x01\x9a\xb5\x18\x88\x01\b\a\x12%the caller and whom the request names\x1a,to let an operator replay what a bug stopped\"\x1buntil replayed or discarded*\x10none: in transit0\x01\"\x98\x02\n" +
+	"\x05Timer\x12\x0e\n" +
+	"\x02at\x18\x01 \x01(\x03R\x02at\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\tR\x04user\x12\x1f\n" +
+	"\vuser_number\x18\x03 \x01(\x04R\n" +
+	"userNumber\x12\x16\n" +
+	"\x06device\x18\x04 \x01(\tR\x06device\x12\x18\n" +
+	"\arequest\x18\x05 \x01(\fR\arequest:\x97\x01\x9a\xb5\x18\x92\x01\b\n" +
+	"\x12%the caller and whom the request names\x1a\x1bto do something at its time\"$until then, or until it is cancelled*\"none: what it is about is exported0\x01\"h\n" +
+	"\x03Due:a\x9a\xb5\x18]\b\v\x12\x06nobody\x1a3to find what is due without looking at every entity\"\x14as long as the timer*\x04none0\x03\"\x8a\x01\n" +
+	"\x05Floor\x12\x10\n" +
+	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x18\n" +
+	"\achanges\x18\x02 \x01(\x04R\achanges:U\x9a\xb5\x18Q\b\f\x12\x06nobody\x1a&to know who can recover what he missed\"\x15as long as the entity*\x04none0\x03\"\x92\x01\n" +
 	"\aStamped\x12\x14\n" +
 	"\x05stamp\x18\x01 \x01(\x04R\x05stamp\x12\x0e\n" +
 	"\x02at\x18\x02 \x01(\x03R\x02at:a\x9a\xb5\x18]\b\b\x12\x06nobody\x1a3to number commits and to notice a clock that jumped\"\x14as long as the store*\x04none0\x03\"d\n" +
@@ -732,7 +926,7 @@ func file_actors_pb_kernel_proto_rawDescGZIP() []byte {
 	return file_actors_pb_kernel_proto_rawDescData
 }
 
-var file_actors_pb_kernel_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_actors_pb_kernel_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_actors_pb_kernel_proto_goTypes = []any{
 	(*Event)(nil),      // 0: kith.v1.Event
 	(*Hole)(nil),       // 1: kith.v1.Hole
@@ -744,8 +938,11 @@ var file_actors_pb_kernel_proto_goTypes = []any{
 	(*Heard)(nil),      // 7: kith.v1.Heard
 	(*Outbox)(nil),     // 8: kith.v1.Outbox
 	(*DeadLetter)(nil), // 9: kith.v1.DeadLetter
-	(*Stamped)(nil),    // 10: kith.v1.Stamped
-	(*Tenanted)(nil),   // 11: kith.v1.Tenanted
+	(*Timer)(nil),      // 10: kith.v1.Timer
+	(*Due)(nil),        // 11: kith.v1.Due
+	(*Floor)(nil),      // 12: kith.v1.Floor
+	(*Stamped)(nil),    // 13: kith.v1.Stamped
+	(*Tenanted)(nil),   // 14: kith.v1.Tenanted
 }
 var file_actors_pb_kernel_proto_depIdxs = []int32{
 	8, // 0: kith.v1.DeadLetter.tell:type_name -> kith.v1.Outbox
@@ -768,7 +965,7 @@ func file_actors_pb_kernel_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_actors_pb_kernel_proto_rawDesc), len(file_actors_pb_kernel_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -26,6 +26,7 @@ type SendRequest struct {
 	ConversationId uint64                 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
 	RequestId      string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	Content        *Content               `protobuf:"bytes,3,opt,name=content,proto3" json:"content,omitempty"`
+	Reply          *Reply                 `protobuf:"bytes,4,opt,name=reply,proto3" json:"reply,omitempty"` // What it answers.
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -77,6 +78,13 @@ func (x *SendRequest) GetRequestId() string {
 func (x *SendRequest) GetContent() *Content {
 	if x != nil {
 		return x.Content
+	}
+	return nil
+}
+
+func (x *SendRequest) GetReply() *Reply {
+	if x != nil {
+		return x.Reply
 	}
 	return nil
 }
@@ -133,6 +141,543 @@ func (x *SendResponse) GetAt() int64 {
 	return 0
 }
 
+// Reply says which message of the conversation another one answers, and which
+// part of its text: a range of UTF-16 units, or all of it.
+type Reply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
+	QuoteOffset   uint32                 `protobuf:"varint,2,opt,name=quote_offset,json=quoteOffset,proto3" json:"quote_offset,omitempty"`
+	QuoteLength   uint32                 `protobuf:"varint,3,opt,name=quote_length,json=quoteLength,proto3" json:"quote_length,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reply) Reset() {
+	*x = Reply{}
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reply) ProtoMessage() {}
+
+func (x *Reply) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reply.ProtoReflect.Descriptor instead.
+func (*Reply) Descriptor() ([]byte, []int) {
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Reply) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *Reply) GetQuoteOffset() uint32 {
+	if x != nil {
+		return x.QuoteOffset
+	}
+	return 0
+}
+
+func (x *Reply) GetQuoteLength() uint32 {
+	if x != nil {
+		return x.QuoteLength
+	}
+	return 0
+}
+
+// ForwardRequest shows messages of one conversation, in order, in another. What
+// arrives there is a reference: it says what the message says, as long as it
+// says it. Who may not write there is told nothing.
+type ForwardRequest struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	ConversationId   uint64                 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"` // Where they are.
+	RequestId        string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Seqs             []uint64               `protobuf:"varint,3,rep,packed,name=seqs,proto3" json:"seqs,omitempty"`
+	ToConversationId uint64                 `protobuf:"varint,4,opt,name=to_conversation_id,json=toConversationId,proto3" json:"to_conversation_id,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *ForwardRequest) Reset() {
+	*x = ForwardRequest{}
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForwardRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForwardRequest) ProtoMessage() {}
+
+func (x *ForwardRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForwardRequest.ProtoReflect.Descriptor instead.
+func (*ForwardRequest) Descriptor() ([]byte, []int) {
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ForwardRequest) GetConversationId() uint64 {
+	if x != nil {
+		return x.ConversationId
+	}
+	return 0
+}
+
+func (x *ForwardRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ForwardRequest) GetSeqs() []uint64 {
+	if x != nil {
+		return x.Seqs
+	}
+	return nil
+}
+
+func (x *ForwardRequest) GetToConversationId() uint64 {
+	if x != nil {
+		return x.ToConversationId
+	}
+	return 0
+}
+
+type ForwardResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForwardResponse) Reset() {
+	*x = ForwardResponse{}
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForwardResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForwardResponse) ProtoMessage() {}
+
+func (x *ForwardResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForwardResponse.ProtoReflect.Descriptor instead.
+func (*ForwardResponse) Descriptor() ([]byte, []int) {
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{4}
+}
+
+// TakeForwardRequest is a ForwardRequest on its way.
+type TakeForwardRequest struct {
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	FromConversationId uint64                 `protobuf:"varint,1,opt,name=from_conversation_id,json=fromConversationId,proto3" json:"from_conversation_id,omitempty"`
+	Seqs               []uint64               `protobuf:"varint,2,rep,packed,name=seqs,proto3" json:"seqs,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *TakeForwardRequest) Reset() {
+	*x = TakeForwardRequest{}
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TakeForwardRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TakeForwardRequest) ProtoMessage() {}
+
+func (x *TakeForwardRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TakeForwardRequest.ProtoReflect.Descriptor instead.
+func (*TakeForwardRequest) Descriptor() ([]byte, []int) {
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *TakeForwardRequest) GetFromConversationId() uint64 {
+	if x != nil {
+		return x.FromConversationId
+	}
+	return 0
+}
+
+func (x *TakeForwardRequest) GetSeqs() []uint64 {
+	if x != nil {
+		return x.Seqs
+	}
+	return nil
+}
+
+type TakeForwardResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TakeForwardResponse) Reset() {
+	*x = TakeForwardResponse{}
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TakeForwardResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TakeForwardResponse) ProtoMessage() {}
+
+func (x *TakeForwardResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TakeForwardResponse.ProtoReflect.Descriptor instead.
+func (*TakeForwardResponse) Descriptor() ([]byte, []int) {
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{6}
+}
+
+// OriginalsRequest asks what forwarded messages say.
+type OriginalsRequest struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	ConversationId uint64                 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	Seqs           []uint64               `protobuf:"varint,2,rep,packed,name=seqs,proto3" json:"seqs,omitempty"` // Of the messages that forward.
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *OriginalsRequest) Reset() {
+	*x = OriginalsRequest{}
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OriginalsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OriginalsRequest) ProtoMessage() {}
+
+func (x *OriginalsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OriginalsRequest.ProtoReflect.Descriptor instead.
+func (*OriginalsRequest) Descriptor() ([]byte, []int) {
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *OriginalsRequest) GetConversationId() uint64 {
+	if x != nil {
+		return x.ConversationId
+	}
+	return 0
+}
+
+func (x *OriginalsRequest) GetSeqs() []uint64 {
+	if x != nil {
+		return x.Seqs
+	}
+	return nil
+}
+
+// OriginalsResponse has those of the messages that the caller may see.
+type OriginalsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Originals     []*Original            `protobuf:"bytes,1,rep,name=originals,proto3" json:"originals,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OriginalsResponse) Reset() {
+	*x = OriginalsResponse{}
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OriginalsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OriginalsResponse) ProtoMessage() {}
+
+func (x *OriginalsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OriginalsResponse.ProtoReflect.Descriptor instead.
+func (*OriginalsResponse) Descriptor() ([]byte, []int) {
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *OriginalsResponse) GetOriginals() []*Original {
+	if x != nil {
+		return x.Originals
+	}
+	return nil
+}
+
+type Original struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`        // Of the message that forwards.
+	Message       *MessageSent           `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"` // What the first one says; absent: it is gone.
+	By            string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`           // Its author.
+	At            int64                  `protobuf:"varint,4,opt,name=at,proto3" json:"at,omitempty"`          // When it was sent; Unix milliseconds.
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Original) Reset() {
+	*x = Original{}
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Original) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Original) ProtoMessage() {}
+
+func (x *Original) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Original.ProtoReflect.Descriptor instead.
+func (*Original) Descriptor() ([]byte, []int) {
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Original) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *Original) GetMessage() *MessageSent {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *Original) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Original) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+// GrantedRequest asks a conversation for a message that was forwarded from it.
+type GrantedRequest struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	ConversationId   uint64                 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	Seq              uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	ToConversationId uint64                 `protobuf:"varint,3,opt,name=to_conversation_id,json=toConversationId,proto3" json:"to_conversation_id,omitempty"`
+	Depth            uint32                 `protobuf:"varint,4,opt,name=depth,proto3" json:"depth,omitempty"` // How often it was forwarded since.
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *GrantedRequest) Reset() {
+	*x = GrantedRequest{}
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantedRequest) ProtoMessage() {}
+
+func (x *GrantedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantedRequest.ProtoReflect.Descriptor instead.
+func (*GrantedRequest) Descriptor() ([]byte, []int) {
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *GrantedRequest) GetConversationId() uint64 {
+	if x != nil {
+		return x.ConversationId
+	}
+	return 0
+}
+
+func (x *GrantedRequest) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *GrantedRequest) GetToConversationId() uint64 {
+	if x != nil {
+		return x.ToConversationId
+	}
+	return 0
+}
+
+func (x *GrantedRequest) GetDepth() uint32 {
+	if x != nil {
+		return x.Depth
+	}
+	return 0
+}
+
+type GrantedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Original      *Original              `protobuf:"bytes,1,opt,name=original,proto3" json:"original,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantedResponse) Reset() {
+	*x = GrantedResponse{}
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantedResponse) ProtoMessage() {}
+
+func (x *GrantedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantedResponse.ProtoReflect.Descriptor instead.
+func (*GrantedResponse) Descriptor() ([]byte, []int) {
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *GrantedResponse) GetOriginal() *Original {
+	if x != nil {
+		return x.Original
+	}
+	return nil
+}
+
 type EditRequest struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	ConversationId uint64                 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
@@ -145,7 +690,7 @@ type EditRequest struct {
 
 func (x *EditRequest) Reset() {
 	*x = EditRequest{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[2]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -157,7 +702,7 @@ func (x *EditRequest) String() string {
 func (*EditRequest) ProtoMessage() {}
 
 func (x *EditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[2]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -170,7 +715,7 @@ func (x *EditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EditRequest.ProtoReflect.Descriptor instead.
 func (*EditRequest) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{2}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *EditRequest) GetConversationId() uint64 {
@@ -210,7 +755,7 @@ type EditResponse struct {
 
 func (x *EditResponse) Reset() {
 	*x = EditResponse{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[3]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -222,7 +767,7 @@ func (x *EditResponse) String() string {
 func (*EditResponse) ProtoMessage() {}
 
 func (x *EditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[3]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -235,7 +780,7 @@ func (x *EditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EditResponse.ProtoReflect.Descriptor instead.
 func (*EditResponse) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{3}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *EditResponse) GetSeq() uint64 {
@@ -256,7 +801,7 @@ type RevokeRequest struct {
 
 func (x *RevokeRequest) Reset() {
 	*x = RevokeRequest{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[4]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -268,7 +813,7 @@ func (x *RevokeRequest) String() string {
 func (*RevokeRequest) ProtoMessage() {}
 
 func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[4]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -281,7 +826,7 @@ func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
 func (*RevokeRequest) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{4}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RevokeRequest) GetConversationId() uint64 {
@@ -314,7 +859,7 @@ type RevokeResponse struct {
 
 func (x *RevokeResponse) Reset() {
 	*x = RevokeResponse{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[5]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -326,7 +871,7 @@ func (x *RevokeResponse) String() string {
 func (*RevokeResponse) ProtoMessage() {}
 
 func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[5]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -339,7 +884,7 @@ func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeResponse.ProtoReflect.Descriptor instead.
 func (*RevokeResponse) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{5}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RevokeResponse) GetSeq() uint64 {
@@ -361,7 +906,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[6]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -373,7 +918,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[6]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -386,7 +931,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{6}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteRequest) GetConversationId() uint64 {
@@ -418,7 +963,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[7]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -430,7 +975,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[7]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -443,7 +988,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{7}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{17}
 }
 
 // HistoryRequest asks for messages: before a seq (newest first wins the
@@ -464,7 +1009,7 @@ type HistoryRequest struct {
 
 func (x *HistoryRequest) Reset() {
 	*x = HistoryRequest{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[8]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -476,7 +1021,7 @@ func (x *HistoryRequest) String() string {
 func (*HistoryRequest) ProtoMessage() {}
 
 func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[8]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -489,7 +1034,7 @@ func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
 func (*HistoryRequest) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{8}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *HistoryRequest) GetConversationId() uint64 {
@@ -577,7 +1122,7 @@ type HistoryResponse struct {
 
 func (x *HistoryResponse) Reset() {
 	*x = HistoryResponse{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[9]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -589,7 +1134,7 @@ func (x *HistoryResponse) String() string {
 func (*HistoryResponse) ProtoMessage() {}
 
 func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[9]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -602,7 +1147,7 @@ func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
 func (*HistoryResponse) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{9}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *HistoryResponse) GetEvents() []*Event {
@@ -642,6 +1187,7 @@ type Content struct {
 	//	*Content_Location
 	//	*Content_Contact
 	//	*Content_Custom
+	//	*Content_Forwarded
 	Type          isContent_Type `protobuf_oneof:"type"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -649,7 +1195,7 @@ type Content struct {
 
 func (x *Content) Reset() {
 	*x = Content{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[10]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -661,7 +1207,7 @@ func (x *Content) String() string {
 func (*Content) ProtoMessage() {}
 
 func (x *Content) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[10]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -674,7 +1220,7 @@ func (x *Content) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Content.ProtoReflect.Descriptor instead.
 func (*Content) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{10}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Content) GetType() isContent_Type {
@@ -774,6 +1320,15 @@ func (x *Content) GetCustom() *Custom {
 	return nil
 }
 
+func (x *Content) GetForwarded() *Forwarded {
+	if x != nil {
+		if x, ok := x.Type.(*Content_Forwarded); ok {
+			return x.Forwarded
+		}
+	}
+	return nil
+}
+
 type isContent_Type interface {
 	isContent_Type()
 }
@@ -818,6 +1373,10 @@ type Content_Custom struct {
 	Custom *Custom `protobuf:"bytes,10,opt,name=custom,proto3,oneof"`
 }
 
+type Content_Forwarded struct {
+	Forwarded *Forwarded `protobuf:"bytes,11,opt,name=forwarded,proto3,oneof"` // Not for Send: Forward makes it.
+}
+
 func (*Content_Text) isContent_Type() {}
 
 func (*Content_Image) isContent_Type() {}
@@ -838,6 +1397,8 @@ func (*Content_Contact) isContent_Type() {}
 
 func (*Content_Custom) isContent_Type() {}
 
+func (*Content_Forwarded) isContent_Type() {}
+
 type Text struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Text          string                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
@@ -848,7 +1409,7 @@ type Text struct {
 
 func (x *Text) Reset() {
 	*x = Text{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[11]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -860,7 +1421,7 @@ func (x *Text) String() string {
 func (*Text) ProtoMessage() {}
 
 func (x *Text) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[11]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -873,7 +1434,7 @@ func (x *Text) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Text.ProtoReflect.Descriptor instead.
 func (*Text) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{11}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Text) GetText() string {
@@ -903,7 +1464,7 @@ type TextEntity struct {
 
 func (x *TextEntity) Reset() {
 	*x = TextEntity{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[12]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -915,7 +1476,7 @@ func (x *TextEntity) String() string {
 func (*TextEntity) ProtoMessage() {}
 
 func (x *TextEntity) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[12]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -928,7 +1489,7 @@ func (x *TextEntity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TextEntity.ProtoReflect.Descriptor instead.
 func (*TextEntity) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{12}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TextEntity) GetType() string {
@@ -970,7 +1531,7 @@ type Media struct {
 
 func (x *Media) Reset() {
 	*x = Media{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[13]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -982,7 +1543,7 @@ func (x *Media) String() string {
 func (*Media) ProtoMessage() {}
 
 func (x *Media) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[13]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -995,7 +1556,7 @@ func (x *Media) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Media.ProtoReflect.Descriptor instead.
 func (*Media) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{13}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Media) GetRef() string {
@@ -1031,7 +1592,7 @@ type Image struct {
 
 func (x *Image) Reset() {
 	*x = Image{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[14]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1043,7 +1604,7 @@ func (x *Image) String() string {
 func (*Image) ProtoMessage() {}
 
 func (x *Image) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[14]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1056,7 +1617,7 @@ func (x *Image) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Image.ProtoReflect.Descriptor instead.
 func (*Image) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{14}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Image) GetMedia() *Media {
@@ -1098,7 +1659,7 @@ type Voice struct {
 
 func (x *Voice) Reset() {
 	*x = Voice{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[15]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1671,7 @@ func (x *Voice) String() string {
 func (*Voice) ProtoMessage() {}
 
 func (x *Voice) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[15]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1684,7 @@ func (x *Voice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Voice.ProtoReflect.Descriptor instead.
 func (*Voice) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{15}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Voice) GetMedia() *Media {
@@ -1160,7 +1721,7 @@ type Video struct {
 
 func (x *Video) Reset() {
 	*x = Video{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[16]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1733,7 @@ func (x *Video) String() string {
 func (*Video) ProtoMessage() {}
 
 func (x *Video) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[16]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1746,7 @@ func (x *Video) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Video.ProtoReflect.Descriptor instead.
 func (*Video) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{16}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Video) GetMedia() *Media {
@@ -1234,7 +1795,7 @@ type File struct {
 
 func (x *File) Reset() {
 	*x = File{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[17]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +1807,7 @@ func (x *File) String() string {
 func (*File) ProtoMessage() {}
 
 func (x *File) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[17]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +1820,7 @@ func (x *File) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use File.ProtoReflect.Descriptor instead.
 func (*File) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{17}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *File) GetMedia() *Media {
@@ -1294,7 +1855,7 @@ type Sticker struct {
 
 func (x *Sticker) Reset() {
 	*x = Sticker{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[18]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1306,7 +1867,7 @@ func (x *Sticker) String() string {
 func (*Sticker) ProtoMessage() {}
 
 func (x *Sticker) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[18]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1319,7 +1880,7 @@ func (x *Sticker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sticker.ProtoReflect.Descriptor instead.
 func (*Sticker) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{18}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Sticker) GetMedia() *Media {
@@ -1355,7 +1916,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[19]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1367,7 +1928,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[19]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1380,7 +1941,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{19}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Link) GetUrl() string {
@@ -1422,7 +1983,7 @@ type Location struct {
 
 func (x *Location) Reset() {
 	*x = Location{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[20]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1434,7 +1995,7 @@ func (x *Location) String() string {
 func (*Location) ProtoMessage() {}
 
 func (x *Location) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[20]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1447,7 +2008,7 @@ func (x *Location) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Location.ProtoReflect.Descriptor instead.
 func (*Location) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{20}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Location) GetLatitude() float64 {
@@ -1482,7 +2043,7 @@ type Contact struct {
 
 func (x *Contact) Reset() {
 	*x = Contact{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[21]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1494,7 +2055,7 @@ func (x *Contact) String() string {
 func (*Contact) ProtoMessage() {}
 
 func (x *Contact) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[21]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1507,7 +2068,7 @@ func (x *Contact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Contact.ProtoReflect.Descriptor instead.
 func (*Contact) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{21}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Contact) GetName() string {
@@ -1541,7 +2102,7 @@ type Custom struct {
 
 func (x *Custom) Reset() {
 	*x = Custom{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[22]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1553,7 +2114,7 @@ func (x *Custom) String() string {
 func (*Custom) ProtoMessage() {}
 
 func (x *Custom) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[22]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1566,7 +2127,7 @@ func (x *Custom) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Custom.ProtoReflect.Descriptor instead.
 func (*Custom) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{22}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Custom) GetType() string {
@@ -1583,19 +2144,78 @@ func (x *Custom) GetData() string {
 	return ""
 }
 
+// Forwarded is a message of another conversation: ask Originals what it says.
+type Forwarded struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	ConversationId uint64                 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	Seq            uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Forwarded) Reset() {
+	*x = Forwarded{}
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Forwarded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Forwarded) ProtoMessage() {}
+
+func (x *Forwarded) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Forwarded.ProtoReflect.Descriptor instead.
+func (*Forwarded) Descriptor() ([]byte, []int) {
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *Forwarded) GetConversationId() uint64 {
+	if x != nil {
+		return x.ConversationId
+	}
+	return 0
+}
+
+func (x *Forwarded) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
 // MessageSent is a message. Edit and Revoke overwrite it where it stands.
 type MessageSent struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Content       *Content               `protobuf:"bytes,1,opt,name=content,proto3" json:"content,omitempty"`
-	EditedAt      int64                  `protobuf:"varint,2,opt,name=edited_at,json=editedAt,proto3" json:"edited_at,omitempty"` // Unix milliseconds; 0: never.
-	Revoked       bool                   `protobuf:"varint,3,opt,name=revoked,proto3" json:"revoked,omitempty"`                   // Its content is gone for all.
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Content     *Content               `protobuf:"bytes,1,opt,name=content,proto3" json:"content,omitempty"`
+	EditedAt    int64                  `protobuf:"varint,2,opt,name=edited_at,json=editedAt,proto3" json:"edited_at,omitempty"`          // Unix milliseconds; 0: never.
+	Revoked     bool                   `protobuf:"varint,3,opt,name=revoked,proto3" json:"revoked,omitempty"`                            // Its content is gone for all.
+	ReplyTo     uint64                 `protobuf:"varint,4,opt,name=reply_to,json=replyTo,proto3" json:"reply_to,omitempty"`             // Seq of the message that it answers; 0: none.
+	QuoteOffset uint32                 `protobuf:"varint,5,opt,name=quote_offset,json=quoteOffset,proto3" json:"quote_offset,omitempty"` // The part of that message's text that it is about, in UTF-16 units;
+	QuoteLength uint32                 `protobuf:"varint,6,opt,name=quote_length,json=quoteLength,proto3" json:"quote_length,omitempty"` // 0: all of it.
+	// What that message says now. Absent for who may not see it, once it has
+	// expired, and live for everybody if there is somebody who may not: ask History.
+	Replied       *MessageSent `protobuf:"bytes,7,opt,name=replied,proto3" json:"replied,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MessageSent) Reset() {
 	*x = MessageSent{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[23]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1607,7 +2227,7 @@ func (x *MessageSent) String() string {
 func (*MessageSent) ProtoMessage() {}
 
 func (x *MessageSent) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[23]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1620,7 +2240,7 @@ func (x *MessageSent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageSent.ProtoReflect.Descriptor instead.
 func (*MessageSent) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{23}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *MessageSent) GetContent() *Content {
@@ -1644,6 +2264,72 @@ func (x *MessageSent) GetRevoked() bool {
 	return false
 }
 
+func (x *MessageSent) GetReplyTo() uint64 {
+	if x != nil {
+		return x.ReplyTo
+	}
+	return 0
+}
+
+func (x *MessageSent) GetQuoteOffset() uint32 {
+	if x != nil {
+		return x.QuoteOffset
+	}
+	return 0
+}
+
+func (x *MessageSent) GetQuoteLength() uint32 {
+	if x != nil {
+		return x.QuoteLength
+	}
+	return 0
+}
+
+func (x *MessageSent) GetReplied() *MessageSent {
+	if x != nil {
+		return x.Replied
+	}
+	return nil
+}
+
+// Grant says that a message was forwarded to another conversation: its members
+// may read it. Key: seq, conversation.
+type Grant struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Grant) Reset() {
+	*x = Grant{}
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Grant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Grant) ProtoMessage() {}
+
+func (x *Grant) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Grant.ProtoReflect.Descriptor instead.
+func (*Grant) Descriptor() ([]byte, []int) {
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{35}
+}
+
 type MessageEdited struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Seq   uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"` // Of the message.
@@ -1656,7 +2342,7 @@ type MessageEdited struct {
 
 func (x *MessageEdited) Reset() {
 	*x = MessageEdited{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[24]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1668,7 +2354,7 @@ func (x *MessageEdited) String() string {
 func (*MessageEdited) ProtoMessage() {}
 
 func (x *MessageEdited) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[24]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1681,7 +2367,7 @@ func (x *MessageEdited) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageEdited.ProtoReflect.Descriptor instead.
 func (*MessageEdited) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{24}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *MessageEdited) GetSeq() uint64 {
@@ -1707,7 +2393,7 @@ type MessageRevoked struct {
 
 func (x *MessageRevoked) Reset() {
 	*x = MessageRevoked{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[25]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1719,7 +2405,7 @@ func (x *MessageRevoked) String() string {
 func (*MessageRevoked) ProtoMessage() {}
 
 func (x *MessageRevoked) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[25]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1732,7 +2418,7 @@ func (x *MessageRevoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageRevoked.ProtoReflect.Descriptor instead.
 func (*MessageRevoked) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{25}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *MessageRevoked) GetSeq() uint64 {
@@ -1742,19 +2428,106 @@ func (x *MessageRevoked) GetSeq() uint64 {
 	return 0
 }
 
+// MessagesExpired says that a range of the log is gone: its messages were kept
+// as long as the conversation keeps them.
+type MessagesExpired struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
+	Through       uint64                 `protobuf:"varint,2,opt,name=through,proto3" json:"through,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessagesExpired) Reset() {
+	*x = MessagesExpired{}
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessagesExpired) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessagesExpired) ProtoMessage() {}
+
+func (x *MessagesExpired) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessagesExpired.ProtoReflect.Descriptor instead.
+func (*MessagesExpired) Descriptor() ([]byte, []int) {
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *MessagesExpired) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *MessagesExpired) GetThrough() uint64 {
+	if x != nil {
+		return x.Through
+	}
+	return 0
+}
+
 var File_actors_feature_messages_messages_proto protoreflect.FileDescriptor
 
 const file_actors_feature_messages_messages_proto_rawDesc = "" +
 	"\n" +
-	"&actors/feature/messages/messages.proto\x12\akith.v1\x1a\x16actors/pb/kernel.proto\x1a\x17actors/pb/options.proto\"\x81\x01\n" +
+	"&actors/feature/messages/messages.proto\x12\akith.v1\x1a\x16actors/pb/kernel.proto\x1a\x17actors/pb/options.proto\"\xa7\x01\n" +
 	"\vSendRequest\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12*\n" +
-	"\acontent\x18\x03 \x01(\v2\x10.kith.v1.ContentR\acontent\"0\n" +
+	"\acontent\x18\x03 \x01(\v2\x10.kith.v1.ContentR\acontent\x12$\n" +
+	"\x05reply\x18\x04 \x01(\v2\x0e.kith.v1.ReplyR\x05reply\"0\n" +
 	"\fSendResponse\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x0e\n" +
-	"\x02at\x18\x02 \x01(\x03R\x02at\"\x93\x01\n" +
+	"\x02at\x18\x02 \x01(\x03R\x02at\"_\n" +
+	"\x05Reply\x12\x10\n" +
+	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12!\n" +
+	"\fquote_offset\x18\x02 \x01(\rR\vquoteOffset\x12!\n" +
+	"\fquote_length\x18\x03 \x01(\rR\vquoteLength\"\x9a\x01\n" +
+	"\x0eForwardRequest\x12'\n" +
+	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
+	"\x04seqs\x18\x03 \x03(\x04R\x04seqs\x12,\n" +
+	"\x12to_conversation_id\x18\x04 \x01(\x04R\x10toConversationId\"\x11\n" +
+	"\x0fForwardResponse\"Z\n" +
+	"\x12TakeForwardRequest\x120\n" +
+	"\x14from_conversation_id\x18\x01 \x01(\x04R\x12fromConversationId\x12\x12\n" +
+	"\x04seqs\x18\x02 \x03(\x04R\x04seqs\"\x15\n" +
+	"\x13TakeForwardResponse\"O\n" +
+	"\x10OriginalsRequest\x12'\n" +
+	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\x12\x12\n" +
+	"\x04seqs\x18\x02 \x03(\x04R\x04seqs\"D\n" +
+	"\x11OriginalsResponse\x12/\n" +
+	"\toriginals\x18\x01 \x03(\v2\x11.kith.v1.OriginalR\toriginals\"l\n" +
+	"\bOriginal\x12\x10\n" +
+	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12.\n" +
+	"\amessage\x18\x02 \x01(\v2\x14.kith.v1.MessageSentR\amessage\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x0e\n" +
+	"\x02at\x18\x04 \x01(\x03R\x02at\"\x8f\x01\n" +
+	"\x0eGrantedRequest\x12'\n" +
+	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\x12\x10\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12,\n" +
+	"\x12to_conversation_id\x18\x03 \x01(\x04R\x10toConversationId\x12\x14\n" +
+	"\x05depth\x18\x04 \x01(\rR\x05depth\"@\n" +
+	"\x0fGrantedResponse\x12-\n" +
+	"\boriginal\x18\x01 \x01(\v2\x11.kith.v1.OriginalR\boriginal\"\x93\x01\n" +
 	"\vEditRequest\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\x12\x1d\n" +
 	"\n" +
@@ -1788,7 +2561,7 @@ const file_actors_feature_messages_messages_proto_rawDesc = "" +
 	"\vmore_before\x18\x02 \x01(\bR\n" +
 	"moreBefore\x12\x1d\n" +
 	"\n" +
-	"more_after\x18\x03 \x01(\bR\tmoreAfter\"\xb0\x03\n" +
+	"more_after\x18\x03 \x01(\bR\tmoreAfter\"\xe4\x03\n" +
 	"\aContent\x12#\n" +
 	"\x04text\x18\x01 \x01(\v2\r.kith.v1.TextH\x00R\x04text\x12&\n" +
 	"\x05image\x18\x02 \x01(\v2\x0e.kith.v1.ImageH\x00R\x05image\x12&\n" +
@@ -1800,7 +2573,8 @@ const file_actors_feature_messages_messages_proto_rawDesc = "" +
 	"\blocation\x18\b \x01(\v2\x11.kith.v1.LocationH\x00R\blocation\x12,\n" +
 	"\acontact\x18\t \x01(\v2\x10.kith.v1.ContactH\x00R\acontact\x12)\n" +
 	"\x06custom\x18\n" +
-	" \x01(\v2\x0f.kith.v1.CustomH\x00R\x06customB\x06\n" +
+	" \x01(\v2\x0f.kith.v1.CustomH\x00R\x06custom\x122\n" +
+	"\tforwarded\x18\v \x01(\v2\x12.kith.v1.ForwardedH\x00R\tforwardedB\x06\n" +
 	"\x04type\"K\n" +
 	"\x04Text\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12/\n" +
@@ -1855,21 +2629,36 @@ const file_actors_feature_messages_messages_proto_rawDesc = "" +
 	"\auser_id\x18\x03 \x01(\tR\x06userId\"0\n" +
 	"\x06Custom\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\tR\x04data\"z\n" +
+	"\x04data\x18\x02 \x01(\tR\x04data\"F\n" +
+	"\tForwarded\x12'\n" +
+	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\x12\x10\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\"\x99\x02\n" +
 	"\vMessageSent\x12*\n" +
 	"\acontent\x18\x01 \x01(\v2\x10.kith.v1.ContentR\acontent\x12\x1b\n" +
 	"\tedited_at\x18\x02 \x01(\x03R\beditedAt\x12\x18\n" +
-	"\arevoked\x18\x03 \x01(\bR\arevoked:\b\x92\xb5\x18\x04\b\x10\x10\x01\"d\n" +
+	"\arevoked\x18\x03 \x01(\bR\arevoked\x12\x19\n" +
+	"\breply_to\x18\x04 \x01(\x04R\areplyTo\x12!\n" +
+	"\fquote_offset\x18\x05 \x01(\rR\vquoteOffset\x12!\n" +
+	"\fquote_length\x18\x06 \x01(\rR\vquoteLength\x12<\n" +
+	"\areplied\x18\a \x01(\v2\x14.kith.v1.MessageSentB\f\xa2\xb5\x18\breply_toR\areplied:\b\x92\xb5\x18\x04\b\x10\x10\x01\"\x8c\x01\n" +
+	"\x05Grant:\x82\x01\x9a\xb5\x18~\b\x16\x12\x19the author of the message\x1a2to show a forwarded message as long as it is there\"\x16as long as the message*\x11none: a reference0\x01\"d\n" +
 	"\rMessageEdited\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x127\n" +
 	"\amessage\x18\x02 \x01(\v2\x14.kith.v1.MessageSentB\a\xa2\xb5\x18\x03seqR\amessage:\b\x92\xb5\x18\x04\b\x11\x10\x02\",\n" +
 	"\x0eMessageRevoked\x12\x10\n" +
-	"\x03seq\x18\x01 \x01(\x04R\x03seq:\b\x92\xb5\x18\x04\b\x12\x10\x022\xac\x03\n" +
+	"\x03seq\x18\x01 \x01(\x04R\x03seq:\b\x92\xb5\x18\x04\b\x12\x10\x02\"I\n" +
+	"\x0fMessagesExpired\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x18\n" +
+	"\athrough\x18\x02 \x01(\x04R\athrough:\b\x92\xb5\x18\x04\b\x13\x10\x022\x93\x06\n" +
 	"\bMessages\x12L\n" +
 	"\x04Send\x12\x14.kith.v1.SendRequest\x1a\x15.kith.v1.SendResponse\"\x17\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x12L\n" +
 	"\x04Edit\x12\x14.kith.v1.EditRequest\x1a\x15.kith.v1.EditResponse\"\x17\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x12T\n" +
 	"\x06Revoke\x12\x16.kith.v1.RevokeRequest\x1a\x17.kith.v1.RevokeResponse\"\x19\x8a\xb5\x18\x15\b\x02\x12\x0fconversation_id0\x01\x12T\n" +
-	"\x06Delete\x12\x16.kith.v1.DeleteRequest\x1a\x17.kith.v1.DeleteResponse\"\x19\x8a\xb5\x18\x15\b\x02\x12\x0fconversation_id0\x01\x12X\n" +
+	"\x06Delete\x12\x16.kith.v1.DeleteRequest\x1a\x17.kith.v1.DeleteResponse\"\x19\x8a\xb5\x18\x15\b\x02\x12\x0fconversation_id0\x01\x12U\n" +
+	"\aForward\x12\x17.kith.v1.ForwardRequest\x1a\x18.kith.v1.ForwardResponse\"\x17\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x12R\n" +
+	"\vTakeForward\x12\x1b.kith.v1.TakeForwardRequest\x1a\x1c.kith.v1.TakeForwardResponse\"\b\x8a\xb5\x18\x04\b\x02(\x01\x12^\n" +
+	"\tOriginals\x12\x19.kith.v1.OriginalsRequest\x1a\x1a.kith.v1.OriginalsResponse\"\x1a\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x90\x02\x01\x12Z\n" +
+	"\aGranted\x12\x17.kith.v1.GrantedRequest\x1a\x18.kith.v1.GrantedResponse\"\x1c\x8a\xb5\x18\x15\b\x02\x12\x0fconversation_id(\x01\x90\x02\x01\x12X\n" +
 	"\aHistory\x12\x17.kith.v1.HistoryRequest\x1a\x18.kith.v1.HistoryResponse\"\x1a\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x90\x02\x01B\x10Z\x0ekith/actors/pbb\x06proto3"
 
 var (
@@ -1884,74 +2673,101 @@ func file_actors_feature_messages_messages_proto_rawDescGZIP() []byte {
 	return file_actors_feature_messages_messages_proto_rawDescData
 }
 
-var file_actors_feature_messages_messages_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_actors_feature_messages_messages_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_actors_feature_messages_messages_proto_goTypes = []any{
-	(*SendRequest)(nil),     // 0: kith.v1.SendRequest
-	(*SendResponse)(nil),    // 1: kith.v1.SendResponse
-	(*EditRequest)(nil),     // 2: kith.v1.EditRequest
-	(*EditResponse)(nil),    // 3: kith.v1.EditResponse
-	(*RevokeRequest)(nil),   // 4: kith.v1.RevokeRequest
-	(*RevokeResponse)(nil),  // 5: kith.v1.RevokeResponse
-	(*DeleteRequest)(nil),   // 6: kith.v1.DeleteRequest
-	(*DeleteResponse)(nil),  // 7: kith.v1.DeleteResponse
-	(*HistoryRequest)(nil),  // 8: kith.v1.HistoryRequest
-	(*HistoryResponse)(nil), // 9: kith.v1.HistoryResponse
-	(*Content)(nil),         // 10: kith.v1.Content
-	(*Text)(nil),            // 11: kith.v1.Text
-	(*TextEntity)(nil),      // 12: kith.v1.TextEntity
-	(*Media)(nil),           // 13: kith.v1.Media
-	(*Image)(nil),           // 14: kith.v1.Image
-	(*Voice)(nil),           // 15: kith.v1.Voice
-	(*Video)(nil),           // 16: kith.v1.Video
-	(*File)(nil),            // 17: kith.v1.File
-	(*Sticker)(nil),         // 18: kith.v1.Sticker
-	(*Link)(nil),            // 19: kith.v1.Link
-	(*Location)(nil),        // 20: kith.v1.Location
-	(*Contact)(nil),         // 21: kith.v1.Contact
-	(*Custom)(nil),          // 22: kith.v1.Custom
-	(*MessageSent)(nil),     // 23: kith.v1.MessageSent
-	(*MessageEdited)(nil),   // 24: kith.v1.MessageEdited
-	(*MessageRevoked)(nil),  // 25: kith.v1.MessageRevoked
-	(*Event)(nil),           // 26: kith.v1.Event
+	(*SendRequest)(nil),         // 0: kith.v1.SendRequest
+	(*SendResponse)(nil),        // 1: kith.v1.SendResponse
+	(*Reply)(nil),               // 2: kith.v1.Reply
+	(*ForwardRequest)(nil),      // 3: kith.v1.ForwardRequest
+	(*ForwardResponse)(nil),     // 4: kith.v1.ForwardResponse
+	(*TakeForwardRequest)(nil),  // 5: kith.v1.TakeForwardRequest
+	(*TakeForwardResponse)(nil), // 6: kith.v1.TakeForwardResponse
+	(*OriginalsRequest)(nil),    // 7: kith.v1.OriginalsRequest
+	(*OriginalsResponse)(nil),   // 8: kith.v1.OriginalsResponse
+	(*Original)(nil),            // 9: kith.v1.Original
+	(*GrantedRequest)(nil),      // 10: kith.v1.GrantedRequest
+	(*GrantedResponse)(nil),     // 11: kith.v1.GrantedResponse
+	(*EditRequest)(nil),         // 12: kith.v1.EditRequest
+	(*EditResponse)(nil),        // 13: kith.v1.EditResponse
+	(*RevokeRequest)(nil),       // 14: kith.v1.RevokeRequest
+	(*RevokeResponse)(nil),      // 15: kith.v1.RevokeResponse
+	(*DeleteRequest)(nil),       // 16: kith.v1.DeleteRequest
+	(*DeleteResponse)(nil),      // 17: kith.v1.DeleteResponse
+	(*HistoryRequest)(nil),      // 18: kith.v1.HistoryRequest
+	(*HistoryResponse)(nil),     // 19: kith.v1.HistoryResponse
+	(*Content)(nil),             // 20: kith.v1.Content
+	(*Text)(nil),                // 21: kith.v1.Text
+	(*TextEntity)(nil),          // 22: kith.v1.TextEntity
+	(*Media)(nil),               // 23: kith.v1.Media
+	(*Image)(nil),               // 24: kith.v1.Image
+	(*Voice)(nil),               // 25: kith.v1.Voice
+	(*Video)(nil),               // 26: kith.v1.Video
+	(*File)(nil),                // 27: kith.v1.File
+	(*Sticker)(nil),             // 28: kith.v1.Sticker
+	(*Link)(nil),                // 29: kith.v1.Link
+	(*Location)(nil),            // 30: kith.v1.Location
+	(*Contact)(nil),             // 31: kith.v1.Contact
+	(*Custom)(nil),              // 32: kith.v1.Custom
+	(*Forwarded)(nil),           // 33: kith.v1.Forwarded
+	(*MessageSent)(nil),         // 34: kith.v1.MessageSent
+	(*Grant)(nil),               // 35: kith.v1.Grant
+	(*MessageEdited)(nil),       // 36: kith.v1.MessageEdited
+	(*MessageRevoked)(nil),      // 37: kith.v1.MessageRevoked
+	(*MessagesExpired)(nil),     // 38: kith.v1.MessagesExpired
+	(*Event)(nil),               // 39: kith.v1.Event
 }
 var file_actors_feature_messages_messages_proto_depIdxs = []int32{
-	10, // 0: kith.v1.SendRequest.content:type_name -> kith.v1.Content
-	10, // 1: kith.v1.EditRequest.content:type_name -> kith.v1.Content
-	26, // 2: kith.v1.HistoryResponse.events:type_name -> kith.v1.Event
-	11, // 3: kith.v1.Content.text:type_name -> kith.v1.Text
-	14, // 4: kith.v1.Content.image:type_name -> kith.v1.Image
-	15, // 5: kith.v1.Content.voice:type_name -> kith.v1.Voice
-	16, // 6: kith.v1.Content.video:type_name -> kith.v1.Video
-	17, // 7: kith.v1.Content.file:type_name -> kith.v1.File
-	18, // 8: kith.v1.Content.sticker:type_name -> kith.v1.Sticker
-	19, // 9: kith.v1.Content.link:type_name -> kith.v1.Link
-	20, // 10: kith.v1.Content.location:type_name -> kith.v1.Location
-	21, // 11: kith.v1.Content.contact:type_name -> kith.v1.Contact
-	22, // 12: kith.v1.Content.custom:type_name -> kith.v1.Custom
-	12, // 13: kith.v1.Text.entities:type_name -> kith.v1.TextEntity
-	13, // 14: kith.v1.Image.media:type_name -> kith.v1.Media
-	13, // 15: kith.v1.Voice.media:type_name -> kith.v1.Media
-	13, // 16: kith.v1.Video.media:type_name -> kith.v1.Media
-	13, // 17: kith.v1.File.media:type_name -> kith.v1.Media
-	13, // 18: kith.v1.Sticker.media:type_name -> kith.v1.Media
-	13, // 19: kith.v1.Link.media:type_name -> kith.v1.Media
-	10, // 20: kith.v1.MessageSent.content:type_name -> kith.v1.Content
-	23, // 21: kith.v1.MessageEdited.message:type_name -> kith.v1.MessageSent
-	0,  // 22: kith.v1.Messages.Send:input_type -> kith.v1.SendRequest
-	2,  // 23: kith.v1.Messages.Edit:input_type -> kith.v1.EditRequest
-	4,  // 24: kith.v1.Messages.Revoke:input_type -> kith.v1.RevokeRequest
-	6,  // 25: kith.v1.Messages.Delete:input_type -> kith.v1.DeleteRequest
-	8,  // 26: kith.v1.Messages.History:input_type -> kith.v1.HistoryRequest
-	1,  // 27: kith.v1.Messages.Send:output_type -> kith.v1.SendResponse
-	3,  // 28: kith.v1.Messages.Edit:output_type -> kith.v1.EditResponse
-	5,  // 29: kith.v1.Messages.Revoke:output_type -> kith.v1.RevokeResponse
-	7,  // 30: kith.v1.Messages.Delete:output_type -> kith.v1.DeleteResponse
-	9,  // 31: kith.v1.Messages.History:output_type -> kith.v1.HistoryResponse
-	27, // [27:32] is the sub-list for method output_type
-	22, // [22:27] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	20, // 0: kith.v1.SendRequest.content:type_name -> kith.v1.Content
+	2,  // 1: kith.v1.SendRequest.reply:type_name -> kith.v1.Reply
+	9,  // 2: kith.v1.OriginalsResponse.originals:type_name -> kith.v1.Original
+	34, // 3: kith.v1.Original.message:type_name -> kith.v1.MessageSent
+	9,  // 4: kith.v1.GrantedResponse.original:type_name -> kith.v1.Original
+	20, // 5: kith.v1.EditRequest.content:type_name -> kith.v1.Content
+	39, // 6: kith.v1.HistoryResponse.events:type_name -> kith.v1.Event
+	21, // 7: kith.v1.Content.text:type_name -> kith.v1.Text
+	24, // 8: kith.v1.Content.image:type_name -> kith.v1.Image
+	25, // 9: kith.v1.Content.voice:type_name -> kith.v1.Voice
+	26, // 10: kith.v1.Content.video:type_name -> kith.v1.Video
+	27, // 11: kith.v1.Content.file:type_name -> kith.v1.File
+	28, // 12: kith.v1.Content.sticker:type_name -> kith.v1.Sticker
+	29, // 13: kith.v1.Content.link:type_name -> kith.v1.Link
+	30, // 14: kith.v1.Content.location:type_name -> kith.v1.Location
+	31, // 15: kith.v1.Content.contact:type_name -> kith.v1.Contact
+	32, // 16: kith.v1.Content.custom:type_name -> kith.v1.Custom
+	33, // 17: kith.v1.Content.forwarded:type_name -> kith.v1.Forwarded
+	22, // 18: kith.v1.Text.entities:type_name -> kith.v1.TextEntity
+	23, // 19: kith.v1.Image.media:type_name -> kith.v1.Media
+	23, // 20: kith.v1.Voice.media:type_name -> kith.v1.Media
+	23, // 21: kith.v1.Video.media:type_name -> kith.v1.Media
+	23, // 22: kith.v1.File.media:type_name -> kith.v1.Media
+	23, // 23: kith.v1.Sticker.media:type_name -> kith.v1.Media
+	23, // 24: kith.v1.Link.media:type_name -> kith.v1.Media
+	20, // 25: kith.v1.MessageSent.content:type_name -> kith.v1.Content
+	34, // 26: kith.v1.MessageSent.replied:type_name -> kith.v1.MessageSent
+	34, // 27: kith.v1.MessageEdited.message:type_name -> kith.v1.MessageSent
+	0,  // 28: kith.v1.Messages.Send:input_type -> kith.v1.SendRequest
+	12, // 29: kith.v1.Messages.Edit:input_type -> kith.v1.EditRequest
+	14, // 30: kith.v1.Messages.Revoke:input_type -> kith.v1.RevokeRequest
+	16, // 31: kith.v1.Messages.Delete:input_type -> kith.v1.DeleteRequest
+	3,  // 32: kith.v1.Messages.Forward:input_type -> kith.v1.ForwardRequest
+	5,  // 33: kith.v1.Messages.TakeForward:input_type -> kith.v1.TakeForwardRequest
+	7,  // 34: kith.v1.Messages.Originals:input_type -> kith.v1.OriginalsRequest
+	10, // 35: kith.v1.Messages.Granted:input_type -> kith.v1.GrantedRequest
+	18, // 36: kith.v1.Messages.History:input_type -> kith.v1.HistoryRequest
+	1,  // 37: kith.v1.Messages.Send:output_type -> kith.v1.SendResponse
+	13, // 38: kith.v1.Messages.Edit:output_type -> kith.v1.EditResponse
+	15, // 39: kith.v1.Messages.Revoke:output_type -> kith.v1.RevokeResponse
+	17, // 40: kith.v1.Messages.Delete:output_type -> kith.v1.DeleteResponse
+	4,  // 41: kith.v1.Messages.Forward:output_type -> kith.v1.ForwardResponse
+	6,  // 42: kith.v1.Messages.TakeForward:output_type -> kith.v1.TakeForwardResponse
+	8,  // 43: kith.v1.Messages.Originals:output_type -> kith.v1.OriginalsResponse
+	11, // 44: kith.v1.Messages.Granted:output_type -> kith.v1.GrantedResponse
+	19, // 45: kith.v1.Messages.History:output_type -> kith.v1.HistoryResponse
+	37, // [37:46] is the sub-list for method output_type
+	28, // [28:37] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_actors_feature_messages_messages_proto_init() }
@@ -1961,12 +2777,12 @@ func file_actors_feature_messages_messages_proto_init() {
 	}
 	file_actors_pb_kernel_proto_init()
 	file_actors_pb_options_proto_init()
-	file_actors_feature_messages_messages_proto_msgTypes[8].OneofWrappers = []any{
+	file_actors_feature_messages_messages_proto_msgTypes[18].OneofWrappers = []any{
 		(*HistoryRequest_Before)(nil),
 		(*HistoryRequest_After)(nil),
 		(*HistoryRequest_Around)(nil),
 	}
-	file_actors_feature_messages_messages_proto_msgTypes[10].OneofWrappers = []any{
+	file_actors_feature_messages_messages_proto_msgTypes[20].OneofWrappers = []any{
 		(*Content_Text)(nil),
 		(*Content_Image)(nil),
 		(*Content_Voice)(nil),
@@ -1977,6 +2793,7 @@ func file_actors_feature_messages_messages_proto_init() {
 		(*Content_Location)(nil),
 		(*Content_Contact)(nil),
 		(*Content_Custom)(nil),
+		(*Content_Forwarded)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1984,7 +2801,7 @@ func file_actors_feature_messages_messages_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_actors_feature_messages_messages_proto_rawDesc), len(file_actors_feature_messages_messages_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -30,6 +30,8 @@ const (
 	Kind_KIND_UNSPECIFIED Kind = 0
 	Kind_USER             Kind = 1
 	Kind_CONVERSATION     Kind = 2
+	Kind_OUTSIDE          Kind = 3 // What is not in this server: tasks go there, in order for each entity that sends them.
+	Kind_NAME             Kind = 4 // A username, whoever has it.
 )
 
 // Enum value maps for Kind.
@@ -38,11 +40,15 @@ var (
 		0: "KIND_UNSPECIFIED",
 		1: "USER",
 		2: "CONVERSATION",
+		3: "OUTSIDE",
+		4: "NAME",
 	}
 	Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
 		"USER":             1,
 		"CONVERSATION":     2,
+		"OUTSIDE":          3,
+		"NAME":             4,
 	}
 )
 
@@ -196,7 +202,10 @@ type Op struct {
 	Internal bool `protobuf:"varint,5,opt,name=internal,proto3" json:"internal,omitempty"`
 	// It frees room, or writes next to nothing: it goes on when the disk is
 	// nearly full.
-	Frees         bool `protobuf:"varint,6,opt,name=frees,proto3" json:"frees,omitempty"`
+	Frees bool `protobuf:"varint,6,opt,name=frees,proto3" json:"frees,omitempty"`
+	// One caller is heard so often by one entity, in milliseconds; what comes
+	// sooner is answered and does nothing.
+	PaceMs        uint32 `protobuf:"varint,7,opt,name=pace_ms,json=paceMs,proto3" json:"pace_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -273,6 +282,13 @@ func (x *Op) GetFrees() bool {
 	return false
 }
 
+func (x *Op) GetPaceMs() uint32 {
+	if x != nil {
+		return x.PaceMs
+	}
+	return 0
+}
+
 type EventType struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
@@ -326,15 +342,18 @@ func (x *EventType) GetClass() Class {
 }
 
 // Table is the number of a table and the class of the data in it. All fields
-// are required; a server with a table that lacks one does not start.
+// but the last are required; a server with a table that lacks one does not start.
 type Table struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
-	Whose         string                 `protobuf:"bytes,2,opt,name=whose,proto3" json:"whose,omitempty"`         // The person that the data is about.
-	Purpose       string                 `protobuf:"bytes,3,opt,name=purpose,proto3" json:"purpose,omitempty"`     // What it is kept for.
-	Retention     string                 `protobuf:"bytes,4,opt,name=retention,proto3" json:"retention,omitempty"` // When it goes.
-	Export        string                 `protobuf:"bytes,5,opt,name=export,proto3" json:"export,omitempty"`       // Where it appears in that person's export.
-	Erase         Erase                  `protobuf:"varint,6,opt,name=erase,proto3,enum=kith.v1.Erase" json:"erase,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Number    uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Whose     string                 `protobuf:"bytes,2,opt,name=whose,proto3" json:"whose,omitempty"`         // The person that the data is about.
+	Purpose   string                 `protobuf:"bytes,3,opt,name=purpose,proto3" json:"purpose,omitempty"`     // What it is kept for.
+	Retention string                 `protobuf:"bytes,4,opt,name=retention,proto3" json:"retention,omitempty"` // When it goes.
+	Export    string                 `protobuf:"bytes,5,opt,name=export,proto3" json:"export,omitempty"`       // Where it appears in that person's export.
+	Erase     Erase                  `protobuf:"varint,6,opt,name=erase,proto3,enum=kith.v1.Erase" json:"erase,omitempty"`
+	// The field `fixed64 stamp`, with a number up to 15, is the commit that last
+	// wrote the row. Queries read it; a command sees 0 and leaves it alone.
+	Stamped       bool `protobuf:"varint,7,opt,name=stamped,proto3" json:"stamped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -411,6 +430,13 @@ func (x *Table) GetErase() Erase {
 	return Erase_ERASE_UNSPECIFIED
 }
 
+func (x *Table) GetStamped() bool {
+	if x != nil {
+		return x.Stamped
+	}
+	return false
+}
+
 var file_actors_pb_options_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -474,28 +500,32 @@ var File_actors_pb_options_proto protoreflect.FileDescriptor
 
 const file_actors_pb_options_proto_rawDesc = "" +
 	"\n" +
-	"\x17actors/pb/options.proto\x12\akith.v1\x1a google/protobuf/descriptor.proto\"\x93\x01\n" +
+	"\x17actors/pb/options.proto\x12\akith.v1\x1a google/protobuf/descriptor.proto\"\xac\x01\n" +
 	"\x02Op\x12\x1d\n" +
 	"\x02on\x18\x01 \x01(\x0e2\r.kith.v1.KindR\x02on\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x18\n" +
 	"\acreates\x18\x03 \x01(\bR\acreates\x12\x12\n" +
 	"\x04pair\x18\x04 \x01(\tR\x04pair\x12\x1a\n" +
 	"\binternal\x18\x05 \x01(\bR\binternal\x12\x14\n" +
-	"\x05frees\x18\x06 \x01(\bR\x05frees\"I\n" +
+	"\x05frees\x18\x06 \x01(\bR\x05frees\x12\x17\n" +
+	"\apace_ms\x18\a \x01(\rR\x06paceMs\"I\n" +
 	"\tEventType\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12$\n" +
-	"\x05class\x18\x02 \x01(\x0e2\x0e.kith.v1.ClassR\x05class\"\xab\x01\n" +
+	"\x05class\x18\x02 \x01(\x0e2\x0e.kith.v1.ClassR\x05class\"\xc5\x01\n" +
 	"\x05Table\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x14\n" +
 	"\x05whose\x18\x02 \x01(\tR\x05whose\x12\x18\n" +
 	"\apurpose\x18\x03 \x01(\tR\apurpose\x12\x1c\n" +
 	"\tretention\x18\x04 \x01(\tR\tretention\x12\x16\n" +
 	"\x06export\x18\x05 \x01(\tR\x06export\x12$\n" +
-	"\x05erase\x18\x06 \x01(\x0e2\x0e.kith.v1.EraseR\x05erase*8\n" +
+	"\x05erase\x18\x06 \x01(\x0e2\x0e.kith.v1.EraseR\x05erase\x12\x18\n" +
+	"\astamped\x18\a \x01(\bR\astamped*O\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04USER\x10\x01\x12\x10\n" +
-	"\fCONVERSATION\x10\x02*C\n" +
+	"\fCONVERSATION\x10\x02\x12\v\n" +
+	"\aOUTSIDE\x10\x03\x12\b\n" +
+	"\x04NAME\x10\x04*C\n" +
 	"\x05Class\x12\x15\n" +
 	"\x11CLASS_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aHISTORY\x10\x01\x12\n" +

@@ -30,6 +30,7 @@ func (m *Op) CloneVT() *Op {
 	r.Pair = m.Pair
 	r.Internal = m.Internal
 	r.Frees = m.Frees
+	r.PaceMs = m.PaceMs
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -70,6 +71,7 @@ func (m *Table) CloneVT() *Table {
 	r.Retention = m.Retention
 	r.Export = m.Export
 	r.Erase = m.Erase
+	r.Stamped = m.Stamped
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -110,6 +112,11 @@ func (m *Op) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.PaceMs != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.PaceMs))
+		i--
+		dAtA[i] = 0x38
 	}
 	if m.Frees {
 		i--
@@ -236,6 +243,16 @@ func (m *Table) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Stamped {
+		i--
+		if m.Stamped {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x38
+	}
 	if m.Erase != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Erase))
 		i--
@@ -303,6 +320,9 @@ func (m *Op) SizeVT() (n int) {
 	if m.Frees {
 		n += 2
 	}
+	if m.PaceMs != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.PaceMs))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -350,6 +370,9 @@ func (m *Table) SizeVT() (n int) {
 	}
 	if m.Erase != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.Erase))
+	}
+	if m.Stamped {
+		n += 2
 	}
 	n += len(m.unknownFields)
 	return n
@@ -527,6 +550,25 @@ func (m *Op) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.Frees = bool(v != 0)
+		case 7:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field PaceMs", wireType)
+			}
+			m.PaceMs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.PaceMs |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -833,6 +875,26 @@ func (m *Table) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 7:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Stamped", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Stamped = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

@@ -35,8 +35,8 @@ type driver struct {
 const (
 	// maxSent bounds what a driver may repeat.
 	maxSent = 64
-	// maxGroups is how many groups a driver makes: few, so that much happens in
-	// each.
+	// maxGroups is how many groups and channels a driver makes: few, so that much
+	// happens in each.
 	maxGroups = 4
 )
 
@@ -48,12 +48,11 @@ func (d *driver) next() *entity.Call {
 	}
 	methods := d.w.reg.Methods()
 	m := methods[d.w.rng.IntN(len(methods))]
-	groups := d.talks(true)
-	if d.one(4) || m.Name == "Groups.Create" && len(groups) >= maxGroups {
+	if d.one(4) || d.enough(m.Name) {
 		m = d.w.reg.ByName("Messages.Send")
 	}
 	d.talk = nil
-	if all := d.talks(strings.HasPrefix(m.Name, "Groups.")); len(all) > 0 && !d.one(16) {
+	if all := d.about(m.Name); len(all) > 0 && !d.one(16) {
 		d.talk = all[d.w.rng.IntN(len(all))]
 	}
 	caller := d.caller()
@@ -85,15 +84,43 @@ func (d *driver) again(old *entity.Call) *entity.Call {
 	return &c
 }
 
-// talks are the conversations that durably exist, or the groups among them, in
-// a stable order.
-func (d *driver) talks(groups bool) []*talk {
+// enough reports whether of what a method does there is enough: a driver makes few
+// groups and channels, and lets most of them be.
+func (d *driver) enough(method string) bool {
+	switch method {
+	case "Groups.Create":
+		return len(d.about("Groups.")) >= maxGroups
+	case "Channels.Create":
+		return len(d.about("Channels.")) >= maxGroups/2
+	case "Groups.Dissolve":
+		return !d.one(3)
+	default:
+		return false
+	}
+}
+
+// about is the conversations that a method can do something with.
+func (d *driver) about(method string) []*talk {
+	return slices.DeleteFunc(d.talks(), func(t *talk) bool {
+		switch service, _, _ := strings.Cut(method, "."); service {
+		case "Groups":
+			return !t.group
+		case "Channels":
+			return !t.channel
+		default:
+			return false
+		}
+	})
+}
+
+// talks are the conversations that durably exist, in a stable order. Of those that
+// were dissolved there are few: not much happens there.
+func (d *driver) talks() []*talk {
 	all := slices.Collect(maps.Values(d.w.check.oracle.conversations))
-	all = slices.DeleteFunc(all, func(t *talk) bool { return len(t.members) == 0 || groups && !t.group })
 	slices.SortFunc(all, func(a, b *talk) int {
 		return cmp.Or(cmp.Compare(a.ref.Tenant, b.ref.Tenant), cmp.Compare(a.ref.ID, b.ref.ID))
 	})
-	return all
+	return slices.DeleteFunc(all, func(t *talk) bool { return len(t.members) == 0 || t.dissolved != 0 && !d.one(16) })
 }
 
 // caller is as a rule somebody in the conversation that the call is about.
@@ -235,7 +262,7 @@ func (d *driver) conversation() uint64 {
 
 // via is a conversation that may be shared with somebody, or the default.
 func (d *driver) via() uint64 {
-	all := d.talks(false)
+	all := d.talks()
 	if len(all) == 0 || d.one(2) {
 		return 0
 	}

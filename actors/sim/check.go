@@ -83,15 +83,20 @@ func (c *checker) observe(b *host.Box, j *host.Job, turn entity.Turn, out *entit
 		c.known[e] = cl
 		c.queued.effects = append(c.queued.effects, c.oracle.event(e))
 	}
+	c.queued.effects = append(c.queued.effects, c.oracle.rows(ref, out.Writes))
 }
 
 // compare runs the Step on a cold memory over the model.
 func (c *checker) compare(b *host.Box, j *host.Job, turn entity.Turn, out *entity.Outcome) {
-	cold := entity.NewMemory(b.Ref(), func() (entity.Reader, func()) { return c.current, func() {} }, entity.NoBug)
+	cold := entity.NewMemory(b.Ref(), func() (entity.Reader, func()) { return c.current, func() {} }, c.w.bug.Anywhere())
 	var want entity.Outcome
 	switch {
 	case j.Call() != nil:
 		want = cold.Step(c.w.reg, j.Call(), turn)
+	case j.Due() != nil && j.Parks() != "":
+		want = cold.ParkTimer(c.w.reg, j.Due(), j.Parks(), turn)
+	case j.Due() != nil:
+		want = cold.Fire(c.w.reg, j.Due(), turn)
 	case j.IsTell():
 		want = cold.Hear(c.w.reg, j.Tell(), turn)
 	default:
@@ -172,7 +177,7 @@ func (c *checker) submit(call *entity.Call) {
 
 // answered compares a query's answer with the durable model's.
 func (c *checker) answered(call *entity.Call, res entity.Result) {
-	want := c.w.reg.Query(c.durable, call, entity.Turn{Now: c.w.now, Policy: c.w.core.Policy(call.To.Tenant)})
+	want := c.w.reg.Query(c.durable, call, entity.Turn{Now: c.w.now, Policy: c.w.core.Policy(call.To.Tenant), Incarnation: c.w.db.Incarnation()})
 	got := Format(entity.Outcome{Reply: res.Reply, Err: res.Err})
 	if got != Format(want) {
 		c.w.fail("%s on %s: the durable rows say\n%s\nthe answer was\n%s", call.Method.Name, call.To, Format(want), got)
@@ -183,6 +188,9 @@ func (c *checker) answered(call *entity.Call, res entity.Result) {
 
 // Published checks order and remembers what was told.
 func (c *checker) Published(e *entity.Event) {
+	if e.Seq == 0 {
+		return // A signal: nobody relies on it.
+	}
 	if e.Seq != c.heads[e.Ref]+1 {
 		c.w.fail("%s: event %d was published after %d", e.Ref, e.Seq, c.heads[e.Ref])
 	}
@@ -225,6 +233,7 @@ func (c *checker) crashed() error {
 	c.steps = maps.Clone(c.kept)
 	c.known, c.told = map[any]claim{}, nil
 	c.heads = c.oracle.heads()
+	c.oracle.disconnect()
 	return nil
 }
 
@@ -241,6 +250,8 @@ func jobName(j *host.Job) string {
 		return "writes"
 	case j.Call() != nil:
 		return j.Call().Method.Name
+	case j.Due() != nil:
+		return "timer " + j.Due().Method()
 	case !j.IsTell():
 		return "forget a tell"
 	case j.Tell().Call.Method == nil:

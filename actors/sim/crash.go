@@ -113,7 +113,7 @@ func (d *driver) step() error {
 
 // look asks for a position and a page of somebody's log.
 func (d *driver) look() {
-	all := d.talks(false)
+	all := d.talks()
 	if len(all) == 0 {
 		return
 	}
@@ -128,6 +128,10 @@ func (d *driver) look() {
 		last := w.check.oracle.last(t, viewer.User)
 		if got := all[0]; got.Head != last || (got.Err == nil) != (len(t.members[viewer.User]) > 0) {
 			w.fail("%s is at %d (%v) for %s, and durable are %d", ref, got.Head, got.Err, viewer.User, last)
+		} else if got.Err == nil && got.Ended == t.present(viewer.User) {
+			w.fail("%s has ended for %s: %v", ref, viewer.User, got.Ended)
+		} else if !got.Ended && got.Err == nil {
+			t.watching[viewer.User] = true // He subscribes there.
 		}
 	})
 	after := w.rng.Uint64N(w.check.oracle.logs[ref] + 2)

@@ -30,6 +30,7 @@ type printer struct {
 	indent        string
 	conversations map[uint64]string // names of their numbers
 	users         map[uint64]string
+	tokens        map[string]string // names of what a client gives back as it is
 	start         time.Time // what times are relative to; zero: they are printed as they are
 }
 
@@ -62,7 +63,22 @@ func (p *printer) outcome(out entity.Outcome) {
 	}
 }
 
+// told prints what came of a command that nobody waits for, below it.
+func (p *printer) told(out entity.Outcome) {
+	if out.Reply != nil && proto.Size(out.Reply) == 0 {
+		out.Reply = nil
+	}
+	out.Tells = nil // Printed as they are delivered.
+	p.indent = "  "
+	p.outcome(out)
+	p.indent = ""
+}
+
 func (p *printer) tell(t *entity.Tell) {
+	if t.Call.To.Outside() {
+		p.line("task %s%s", t.Call.Method.Name, p.fields(t.Call.Req))
+		return
+	}
 	p.line("tell %s %s%s", p.ref(t.Call.To), t.Call.Method.Name, p.fields(t.Call.Req))
 }
 
@@ -137,7 +153,7 @@ func (p *printer) by(user string) string {
 	return " by:" + user
 }
 
-// hearers prints who hears an event.
+// hearers prints who hears an event, and who of them hears no more after it.
 func (p *printer) hearers(e *entity.Event) string {
 	if e.Audience == nil {
 		return ""
@@ -147,7 +163,18 @@ func (p *printer) hearers(e *entity.Event) string {
 		names = append(names, p.user(u))
 	}
 	slices.Sort(names)
-	return " → " + strings.Join(names, " ")
+	if e.Audience.Watchers {
+		names = append(names, "whoever watches")
+	}
+	last := ""
+	switch e.Leaving {
+	case 0:
+	case entity.Everybody:
+		last = ", the last for all"
+	default:
+		last = ", the last for " + p.user(e.Leaving)
+	}
+	return " → " + strings.Join(names, " ") + last
 }
 
 func (p *printer) ref(r entity.Ref) string {
@@ -206,8 +233,14 @@ func (p *printer) single(fd protoreflect.FieldDescriptor, v protoreflect.Value) 
 	name := string(fd.Name())
 	switch fd.Kind() {
 	case protoreflect.MessageKind:
+		if _, ok := v.Message().Interface().(*pb.Event); ok {
+			return " " + name + ":{" + p.item(fd, v.Message().Interface()) + "}"
+		}
 		return " " + name + ":{" + strings.TrimSpace(p.fields(v.Message().Interface())) + "}"
 	case protoreflect.StringKind:
+		if token, ok := p.tokens[v.String()]; ok {
+			return " " + name + ":" + token
+		}
 		return " " + name + ":" + quote(v.String())
 	case protoreflect.BytesKind:
 		return " " + name + ":" + quote(string(v.Bytes()))

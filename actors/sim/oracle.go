@@ -12,7 +12,8 @@ import (
 
 // An oracle knows what a person could know: who was in which conversation
 // when, and what the messages say now. It learns from durable events and from
-// durable calls alone, and shares no code with the features.
+// durable calls, and who is a member also from durable rows; it shares no code
+// with the features.
 type oracle struct {
 	w             *world
 	conversations map[entity.Ref]*talk
@@ -28,6 +29,16 @@ type talk struct {
 	said    map[uint64]*saying    // messages, by seq
 	changes map[uint64]uint64     // edits: seq of the message, by seq of the change
 	deleted map[string]map[uint64]bool
+
+	channel   bool
+	large     bool
+	dissolved uint64             // the seq of the event; 0: it stands
+	roles     map[string]pb.Role // by user id
+	watching  map[string]bool    // who has subscribed to the log, by user id
+
+	since  map[string]uint64 // where the log stood when somebody joined unseen, by user id
+	viewed map[string]uint64 // how far somebody has viewed, by user id
+	views  map[uint64]uint32 // by seq
 }
 
 type interval struct{ from, through uint64 } // through 0: still in
@@ -46,6 +57,8 @@ func (o *oracle) talk(ref entity.Ref) *talk {
 		t = &talk{
 			ref: ref, members: map[string][]interval{}, said: map[uint64]*saying{},
 			changes: map[uint64]uint64{}, deleted: map[string]map[uint64]bool{},
+			roles: map[string]pb.Role{}, watching: map[string]bool{},
+			since: map[string]uint64{}, viewed: map[string]uint64{}, views: map[uint64]uint32{},
 		}
 		o.conversations[ref] = t
 	}
@@ -70,10 +83,11 @@ func (o *oracle) event(e *entity.Event) func() {
 			return
 		}
 		t := o.talk(e.Ref)
-		leaver := t.learn(e, body)
-		want := t.audience(leaver)
-		if !slices.Equal(e.Audience.Users, want) {
-			o.w.fail("%s: event %d (%s) is for users %v, and the members are %v", e.Ref, e.Seq, e.Type.Name, e.Audience.Users, want)
+		large := t.large
+		o.learn(t, e, body)
+		o.heard(t, e, large)
+		if o.resize(t); t.large && !large {
+			o.w.fail("%s: event %d (%s) makes it large, and then it is in no log", e.Ref, e.Seq, e.Type.Name)
 		}
 		if edited, ok := body.(*pb.MessageEdited); ok && edited.Message != nil {
 			o.live(t, e.Seq, edited)
@@ -93,8 +107,8 @@ func (o *oracle) live(t *talk, seq uint64, edited *pb.MessageEdited) {
 	}
 }
 
-// learn applies an event. It returns who hears it although he is out with it.
-func (t *talk) learn(e *entity.Event, body proto.Message) (leaver string) {
+// learn applies an event.
+func (o *oracle) learn(t *talk, e *entity.Event, body proto.Message) {
 	switch b := body.(type) {
 	case *pb.DirectOpened:
 		for _, user := range b.UserIds {
@@ -107,12 +121,16 @@ func (t *talk) learn(e *entity.Event, body proto.Message) (leaver string) {
 		t.hidden = b.HistoryHidden
 	case *pb.MemberJoined:
 		t.join(b.UserId, e.Seq)
-	case *pb.MemberLeft:
-		t.leave(b.UserId, e.Seq)
-		return b.UserId
-	case *pb.MemberRemoved:
-		t.leave(b.UserId, e.Seq)
-		return b.UserId
+	case *pb.MembersJoined:
+		for _, user := range b.UserIds {
+			t.join(user, e.Seq)
+		}
+	case *pb.MemberLeft, *pb.MemberRemoved, *pb.SubscriberLeft:
+		if user := o.leaver(t, e); user != "" {
+			t.leave(user, e.Seq)
+		}
+	case *pb.GroupDissolved:
+		t.dissolve(e.Seq)
 	case *pb.MessageSent:
 		t.said[e.Seq] = &saying{b.Content}
 	case *pb.MessageEdited:
@@ -120,7 +138,6 @@ func (t *talk) learn(e *entity.Event, body proto.Message) (leaver string) {
 	case *pb.MessageRevoked:
 		t.said[b.Seq].content = nil
 	}
-	return ""
 }
 
 func (t *talk) join(user string, seq uint64) {
@@ -136,11 +153,12 @@ func (t *talk) leave(user string, seq uint64) {
 	all[len(all)-1].through = seq
 }
 
-// audience is the numbers of the members, and of one who is just leaving.
-func (t *talk) audience(leaver string) []uint64 {
+// audience is the numbers of those who are there when an event is said, or leave
+// with it.
+func (t *talk) audience(seq uint64) []uint64 {
 	var all []uint64
 	for user, in := range t.members {
-		if in[len(in)-1].through == 0 || user == leaver {
+		if last := in[len(in)-1]; last.through == 0 || last.through == seq {
 			all = append(all, entity.UserNumber(t.ref.Tenant, user))
 		}
 	}
@@ -156,9 +174,11 @@ func (t *talk) present(user string) bool {
 
 // may reports whether the user may read an event.
 func (t *talk) may(user string, seq uint64) bool {
-	if t.deleted[user][seq] {
-		return false
-	}
+	return !t.deleted[user][seq] && t.within(user, seq)
+}
+
+// within is may but for what he has deleted for himself.
+func (t *talk) within(user string, seq uint64) bool {
 	for _, in := range t.members[user] {
 		if seq >= in.from && (in.through == 0 || seq <= in.through) {
 			return true
@@ -169,14 +189,16 @@ func (t *talk) may(user string, seq uint64) bool {
 
 // last is the last seq that the user may ever be shown.
 func (o *oracle) last(t *talk, user string) uint64 {
-	all := t.members[user]
-	if len(all) == 0 {
-		return 0
+	for _, in := range slices.Backward(t.members[user]) {
+		switch {
+		case in.from > o.logs[t.ref]: // He came, and nothing was said since.
+		case in.through != 0:
+			return in.through
+		default:
+			return o.logs[t.ref]
+		}
 	}
-	if through := all[len(all)-1].through; through != 0 {
-		return through
-	}
-	return o.logs[t.ref]
+	return 0
 }
 
 // call returns what is to be learned from a command once it is durable: what
@@ -187,6 +209,15 @@ func (o *oracle) call(c *entity.Call) func() {
 		return func() { o.talk(c.To).delete(c.Caller.User, req.Seqs) }
 	case *pb.EditRequest:
 		return func() { o.talk(c.To).said[req.Seq].content = req.Content }
+	case *pb.CreateChannelRequest:
+		return func() {
+			t := o.talk(c.To)
+			t.group, t.channel = true, true
+			t.join(c.Caller.User, 1)
+			t.roles[c.Caller.User] = pb.Role_OWNER
+		}
+	case *pb.ViewRequest:
+		return func() { o.talk(c.To).view(c.Caller.User, req.Seq) }
 	case *pb.CreateGroupRequest:
 		return func() { o.talk(c.To).hidden = req.HistoryHidden }
 	default:
@@ -217,6 +248,12 @@ func (t *talk) delete(user string, seqs []uint64) {
 
 // answer checks what a query said against what people know.
 func (o *oracle) answer(c *entity.Call, res entity.Result) {
+	if reply, ok := res.Reply.(*pb.ViewsResponse); ok {
+		t := o.talk(c.To)
+		if problem := t.wrongViews(c.Caller.User, c.Req.(*pb.ViewsRequest).Seqs, reply.Posts); problem != "" {
+			o.w.fail("%s of %v showed %s %s: %v", c.Method.Name, c.Req, c.Caller.User, problem, reply)
+		}
+	}
 	reply, ok := res.Reply.(*pb.HistoryResponse)
 	if !ok {
 		return

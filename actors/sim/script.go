@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -38,16 +39,18 @@ import (
 // times the text and $name for a number. Arguments:
 //
 //	req=ID        the request id
-//	as=NAME       $NAME stands for the conversation_id of the reply from now on
+//	as=NAME       $NAME stands for the conversation_id or the token of the reply
+//	              from now on
 //	hold          the tells of this call wait for the next call without hold
 //	unknown=FIELD the message in a field has a field that this server does not know
 //
 // The answer is the reply, then what it says to others: events with who hears
-// them, and tells. A tell is delivered at once; what comes of it is below it.
+// them, tells, and tasks for the outside. A tell is delivered at once; what comes
+// of it is below it.
 //
 // Every call takes a second. Other lines are for the world around:
 //
-//	advance 48h               time passes
+//	advance 48h               time passes, and timers fire
 //	policy baba max_invites=2 the tenant's profile, and keys that differ
 //	tenant 2                  whose callers follow
 //	replay bob $team after=3  what bob's device gets when it has missed events
@@ -94,7 +97,7 @@ type Server struct {
 	now    time.Time
 	policy *entity.Policy
 	tenant entity.Tenant
-	names  map[string]uint64 // what $name stands for
+	names  map[string]string // what $name stands for
 	known  map[entity.Tenant][]string
 	print  printer
 }
@@ -117,8 +120,8 @@ func NewServer(reg *entity.Registry) *Server {
 	}
 	return &Server{
 		reg: reg, rows: NewModel(), memories: map[entity.Ref]*entity.Memory{},
-		now: start, policy: &policy, tenant: 1, names: map[string]uint64{}, known: map[entity.Tenant][]string{},
-		print: printer{conversations: map[uint64]string{}, users: map[uint64]string{}, start: start},
+		now: start, policy: &policy, tenant: 1, names: map[string]string{}, known: map[entity.Tenant][]string{},
+		print: printer{conversations: map[uint64]string{}, tokens: map[string]string{}, users: map[uint64]string{}, start: start},
 	}
 }
 
@@ -132,7 +135,7 @@ func (s *Server) do(d *datadriven.TestData) (answer string, err error) {
 	case len(d.CmdArgs) == 0:
 		return "", fmt.Errorf("%s what?", d.Cmd)
 	case d.Cmd == "advance":
-		return "", s.advance(d.CmdArgs[0].Key)
+		err = s.advance(d.CmdArgs[0].Key)
 	case d.Cmd == "policy":
 		return "", s.setPolicy(d.CmdArgs[0].Key, d.CmdArgs[1:])
 	case d.Cmd == "tenant":
@@ -149,11 +152,59 @@ func (s *Server) do(d *datadriven.TestData) (answer string, err error) {
 
 func (s *Server) advance(by string) error {
 	d, err := time.ParseDuration(by)
+	if err != nil {
+		return err
+	}
 	s.now = s.now.Add(d)
-	return err
+	return s.fire()
 }
 
-// setPolicy takes a profile and overrides keys as a configuration would.
+// fire gives entities the commands of their timers that are due, in the order of
+// their times. What the kernel sweeps is nobody's business.
+func (s *Server) fire() error {
+	for last := (entity.Due{}); ; {
+		d, ok, err := s.due()
+		switch {
+		case err != nil || !ok:
+			return err
+		case d.Ref == last.Ref && d.At == last.At && d.Name() == last.Name():
+			return fmt.Errorf("a timer of %s is not over once it has fired", d.Method())
+		}
+		last = d
+		out, err := s.step(d.Ref, func(m *entity.Memory) entity.Outcome { return m.Fire(s.reg, &d, s.turn()) })
+		if err != nil {
+			return err
+		}
+		if d.Method() == "" {
+			continue
+		}
+		s.print.line("timer %s %s", s.print.ref(d.Ref), d.Method())
+		s.tells = append(s.tells, out.Tells...)
+		s.print.told(out)
+		if err := s.deliver(); err != nil {
+			return err
+		}
+	}
+}
+
+// due is the timer that was due first.
+func (s *Server) due() (first entity.Due, ok bool, err error) {
+	for shard := range uint16(entity.Shards) {
+		_, err = entity.DueTimers(s.rows, shard, s.now, func(d entity.Due) bool {
+			if !ok || d.At < first.At {
+				first, ok = d, true
+			}
+			return false
+		})
+		if err != nil {
+			return first, ok, err
+		}
+	}
+	return first, ok, nil
+}
+
+// setPolicy takes a profile and overrides keys as a configuration would, and
+// fields that are no keys by their names.
 func (s *Server) setPolicy(profile string, keys []datadriven.CmdArg) error {
 	p, ok := entity.Profile(profile)
 	if !ok {
@@ -181,7 +232,8 @@ func (s *Server) setPolicy(profile string, keys []datadriven.CmdArg) error {
 func policyField(p *entity.Policy, key string) (reflect.Value, bool) {
 	v := reflect.ValueOf(p).Elem()
 	for i := range v.NumField() {
-		if v.Type().Field(i).Tag.Get("koanf") == key {
+		f := v.Type().Field(i)
+		if tag := f.Tag.Get("koanf"); tag == key || tag == "-" && strings.EqualFold(f.Name, key) {
 			return v.Field(i), true
 		}
 	}
@@ -228,7 +280,10 @@ func (s *Server) call(d *datadriven.TestData) error {
 	if d.HasArg("hold") {
 		return nil
 	}
-	return s.deliver()
+	if err := s.deliver(); err != nil {
+		return err
+	}
+	return s.fire()
 }
 
 // address makes the call that a door would make. What only entities and the
@@ -249,11 +304,11 @@ var (
 func (s *Server) parse(d *datadriven.TestData, req proto.Message) error {
 	var unknown error
 	text := variable.ReplaceAllStringFunc(repeated(d.Input), func(name string) string {
-		n, ok := s.names[name]
+		value, ok := s.names[name]
 		if !ok {
 			unknown = fmt.Errorf("nothing is called %s", name)
 		}
-		return strconv.FormatUint(n, 10)
+		return value
 	})
 	if unknown != nil {
 		return unknown
@@ -313,16 +368,21 @@ func (s *Server) know(user string) {
 	s.print.users[n] = user
 }
 
-// learn gives the conversation in a reply the name that the script wants.
+// learn gives the conversation or the token in a reply the name that the script
+// wants.
 func (s *Server) learn(d *datadriven.TestData, reply proto.Message) {
 	name, ok := d.Arg("as")
 	if r, has := reply.(interface{ GetConversationId() uint64 }); ok && has {
-		s.names["$"+name.Vals[0]] = r.GetConversationId()
+		s.names["$"+name.Vals[0]] = strconv.FormatUint(r.GetConversationId(), 10)
 		s.print.conversations[r.GetConversationId()] = "$" + name.Vals[0]
+	}
+	if r, has := reply.(interface{ GetToken() string }); ok && has {
+		s.names["$"+name.Vals[0]] = r.GetToken()
+		s.print.tokens[r.GetToken()] = "$" + name.Vals[0]
 	}
 }
 
-func (s *Server) turn() entity.Turn { return entity.Turn{Now: s.now, Policy: s.policy} }
+func (s *Server) turn() entity.Turn { return entity.Turn{Now: s.now, Policy: s.policy, Incarnation: 1} }
 
 // Call runs a call, makes it durable and delivers what it tells.
 func (s *Server) Call(c *entity.Call) (entity.Outcome, error) {
@@ -387,12 +447,10 @@ func sameRows(a, b []entity.Write) bool {
 // commit gives writes the next stamp and stores them.
 func (s *Server) commit(writes []entity.Write) {
 	s.stamp++
-	for _, w := range writes {
-		if w.Stamped {
-			entity.PutStamp(w.Val, s.stamp)
-		}
+	for i := range writes {
+		writes[i].Stamp(s.stamp)
 	}
-	s.rows.Commit(writes)
+	s.rows.Commit(append(slices.Clone(writes), entity.StampRow(s.stamp, s.now)))
 }
 
 // deliver delivers tells until there are none, and prints what comes of them.
@@ -401,18 +459,16 @@ func (s *Server) deliver() error {
 		t := s.tells[0]
 		s.tells = s.tells[1:]
 		s.print.tell(t)
+		if t.Call.To.Outside() { // Somebody out there does it.
+			s.commit(t.Done())
+			continue
+		}
 		out, err := s.step(t.Call.To, func(m *entity.Memory) entity.Outcome { return m.Hear(s.reg, t, s.turn()) })
 		if err != nil {
 			return err
 		}
 		s.tells = append(s.tells, out.Tells...)
-		if out.Reply != nil && proto.Size(out.Reply) == 0 {
-			out.Reply = nil // Nobody waits for it.
-		}
-		out.Tells = nil
-		s.print.indent = "  "
-		s.print.outcome(out)
-		s.print.indent = ""
+		s.print.told(out)
 		s.commit(t.Done())
 		if _, err := s.step(t.Call.To, func(m *entity.Memory) entity.Outcome { return m.ForgetHeard(s.reg, t, s.turn()) }); err != nil {
 			return err
@@ -431,7 +487,11 @@ func (s *Server) replay(d *datadriven.TestData) error {
 	}
 	viewer := s.caller(d.CmdArgs[0].Key)
 	ref := entity.User(s.tenant, d.CmdArgs[1].Key)
-	if id, ok := s.names[d.CmdArgs[1].Key]; ok {
+	if name, ok := s.names[d.CmdArgs[1].Key]; ok {
+		id, err := strconv.ParseUint(name, 10, entity.NumberBits)
+		if err != nil {
+			return err
+		}
 		ref = entity.Conversation(s.tenant, id)
 	}
 	var after uint64

@@ -59,6 +59,9 @@ func tenants() map[string]*entity.Policy {
 			panic("sim: no profile " + profile)
 		}
 		p.CreateUsers = true
+		// There are four people: three are many, and two a page.
+		p.LargeAbove, p.SmallBelow = 3, 2
+		p.MaxInvites, p.MaxAdmins, p.SubscribersShown = 2, 3, 2
 		all[name] = &p
 	}
 	return all

@@ -17,6 +17,7 @@ import (
 
 	"kith/actors/entity"
 	"kith/gateway/httpapi"
+	"kith/gateway/outbound"
 )
 
 const (
@@ -53,19 +54,19 @@ type Config struct {
 	// that is no browser names none and is not concerned. Default: only pages of
 	// the server's own host and port.
 	Origins []string `koanf:"origins"`
-	// MaxConnections bounds the open WebSockets. Default 10,000. The file
-	// descriptors that the system grants (RLIMIT_NOFILE) must suffice for them,
-	// http.max_conns, the store and the internal listener; otherwise the server does
-	// not start.
+	// MaxConnections bounds the open WebSockets and raw TCP connections together.
+	// Default 10,000. The file descriptors that the system grants (RLIMIT_NOFILE) must
+	// suffice for them, http.max_conns, the store and the internal listener; otherwise
+	// the server does not start.
 	MaxConnections int `koanf:"max_connections"`
-	// MaxConnectionsPerAddress bounds the WebSockets of one address: an IPv4 address,
-	// or an IPv6 network of 64 bits. Default 200: an office behind one address.
+	// MaxConnectionsPerAddress bounds those of one address: an IPv4 address, or an
+	// IPv6 network of 64 bits. Default 200: an office behind one address.
 	// Loopback has no such bound. Behind a proxy on another machine all come from one
 	// address: set it to max_connections there.
 	MaxConnectionsPerAddress int `koanf:"max_connections_per_address"`
-	// MaxUnauthenticated bounds the WebSockets that have not shown a valid token yet.
-	// Default 3,000: each has tenants.*.policy.auth_timeout to do so, the longest of
-	// all tenants.
+	// MaxUnauthenticated bounds those that have not shown a valid token yet. Default
+	// 3,000: each has tenants.*.policy.auth_timeout to do so, the longest of all
+	// tenants.
 	MaxUnauthenticated int `koanf:"max_unauthenticated"`
 	// HTTP has the limits of the HTTP door.
 	HTTP httpapi.Config `koanf:"http"`
@@ -83,6 +84,10 @@ type Config struct {
 type Listen struct {
 	// WS is for Centrifuge clients over WebSocket. Default "127.0.0.1:8000".
 	WS string `koanf:"ws"`
+	// TCP is for Kith's own clients: the same protocol, in protobuf, over raw TCP.
+	// Default none: nothing listens, and every port that is open is one to guard.
+	// The documentation uses "127.0.0.1:8003".
+	TCP string `koanf:"tcp"`
 	// HTTP is for the same methods over HTTP. Default "127.0.0.1:8001".
 	HTTP string `koanf:"http"`
 	// Internal is for operators: health, readiness, metrics. It asks for no token,
@@ -123,6 +128,8 @@ type Tenant struct {
 	// Keys verify the tenant's tokens. Default: a key that the server makes in
 	// <data_dir>/keys, for `kith token`; not on a public address.
 	Keys KeyFiles `koanf:"keys"`
+	// Webhook hears what happens in the tenant's conversations. Default: none.
+	Webhook outbound.Webhook `koanf:"webhook"`
 }
 
 // KeyFiles names the files with a tenant's keys, any of them. A relative path
@@ -146,6 +153,7 @@ type ConfigFlags struct {
 	File           string   `name:"config" short:"c" placeholder:"FILE" help:"Configuration file in TOML. Default: $$KITH_CONFIG, or none."`
 	DataDir        string   `name:"data-dir" placeholder:"DIR" help:"Folder of the store and of the keys (data_dir; default: data)."`
 	ListenWS       string   `name:"listen-ws" placeholder:"HOST:PORT" help:"Address for WebSocket (listen.ws; default: 127.0.0.1:8000)."`
+	ListenTCP      string   `name:"listen-tcp" placeholder:"HOST:PORT" help:"Address for raw TCP, which Kith's own clients speak (listen.tcp; default: none)."`
 	ListenHTTP     string   `name:"listen-http" placeholder:"HOST:PORT" help:"Address for HTTP (listen.http; default: 127.0.0.1:8001)."`
 	ListenInternal string   `name:"listen-internal" placeholder:"HOST:PORT" help:"Address for health and metrics (listen.internal; default: 127.0.0.1:8002)."`
 	LogLevel       string   `name:"log-level" placeholder:"LEVEL" help:"debug, info, warn or error (log.level; default: info)."`
@@ -311,7 +319,7 @@ func envLayer(environ []string) layer {
 	environ = slices.Sorted(slices.Values(environ))
 	for _, pair := range environ {
 		name, value, _ := strings.Cut(pair, "=")
-		if key, ours := strings.CutPrefix(name, envPrefix); ours && name != envFile {
+		if key, ours := strings.CutPrefix(name, envPrefix); ours && name != envFile && name != envToken {
 			insert(l.values, strings.Split(strings.ToLower(key), "__"), value)
 		}
 	}
@@ -331,6 +339,7 @@ func flagLayer(f ConfigFlags) (layer, error) {
 	for _, given := range []struct{ key, value string }{
 		{"data_dir", f.DataDir},
 		{"listen.ws", f.ListenWS},
+		{"listen.tcp", f.ListenTCP},
 		{"listen.http", f.ListenHTTP},
 		{"listen.internal", f.ListenInternal},
 		{"log.level", f.LogLevel},

@@ -81,10 +81,13 @@ func (c Config) Validate() error {
 
 func (c Config) checkListen(k *checker) {
 	doors := []struct{ key, address string }{
-		{"listen.ws", c.Listen.WS}, {"listen.http", c.Listen.HTTP}, {"listen.internal", c.Listen.Internal},
+		{"listen.ws", c.Listen.WS}, {"listen.tcp", c.Listen.TCP}, {"listen.http", c.Listen.HTTP}, {"listen.internal", c.Listen.Internal},
 	}
 	taken := map[string]string{}
 	for _, d := range doors {
+		if d.key == "listen.tcp" && d.address == "" {
+			continue // It is the one that need not be there.
+		}
 		_, port, err := net.SplitHostPort(d.address)
 		if err == nil {
 			_, err = strconv.ParseUint(port, 10, 16)
@@ -114,6 +117,7 @@ func (c Config) checkTenants(k *checker) {
 			k.refuse("%s.audience has %d bytes; at most %d are accepted", key, len(t.Audience), maxAudienceBytes)
 		}
 		k.lines(key+".policy: ", t.Policy.Validate())
+		k.lines(key+".webhook.", t.Webhook.Validate())
 		if public := c.publicDoor(); public != "" && !t.Keys.any() {
 			k.refuse("%s is an address that others can reach, and tenant %s has no keys of its own: name the files of those that sign its tokens "+
 				"in %s.keys, or listen on 127.0.0.1", public, name, key)
@@ -123,7 +127,8 @@ func (c Config) checkTenants(k *checker) {
 
 // publicDoor says which address for clients is not loopback, if one is.
 func (c Config) publicDoor() string {
-	for _, d := range []struct{ key, address string }{{"listen.ws", c.Listen.WS}, {"listen.http", c.Listen.HTTP}} {
+	doors := []struct{ key, address string }{{"listen.ws", c.Listen.WS}, {"listen.tcp", c.Listen.TCP}, {"listen.http", c.Listen.HTTP}}
+	for _, d := range doors {
 		host, _, err := net.SplitHostPort(d.address)
 		if err == nil && host != "localhost" && !net.ParseIP(host).IsLoopback() {
 			return d.key + " " + d.address

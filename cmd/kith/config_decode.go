@@ -86,6 +86,7 @@ func (d *decoder) tenants(dst reflect.Value, value any, key string) {
 			}
 		}
 		d.section(reflect.ValueOf(&t).Elem(), tree[name], at)
+		t.Policy.Webhook = t.Webhook.Set()
 		tenants[name] = t
 	}
 	dst.Set(reflect.ValueOf(tenants))

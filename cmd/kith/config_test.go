@@ -55,6 +55,7 @@ shutdown_timeout = "20s"
 
 [listen]
 ws = "127.0.0.1:9000"
+tcp = "127.0.0.1:9003"
 http = "[::1]:9001"
 internal = ":9002"
 
@@ -100,7 +101,7 @@ func TestAFileSetsEachKind(t *testing.T) {
 	other, _ := entity.Profile("easemob")
 	want := Config{
 		DataDir: "/var/lib/kith",
-		Listen:  Listen{"127.0.0.1:9000", "[::1]:9001", ":9002"},
+		Listen:  Listen{WS: "127.0.0.1:9000", TCP: "127.0.0.1:9003", HTTP: "[::1]:9001", Internal: ":9002"},
 		Storage: Storage{1 << 30, 32 << 20, 0},
 		Tenants: map[string]Tenant{
 			"acme":      {Profile: "chatters", Policy: acme, Audience: "kith", Keys: KeyFiles{JWKS: "/etc/kith/acme.json"}},
@@ -131,7 +132,7 @@ func TestFlagsOverrideTheEnvironmentAndItTheFile(t *testing.T) {
 	c, err := Load(ConfigFlags{ListenWS: "127.0.0.1:3", Set: []string{"listen.ws=127.0.0.1:4", "tenants.acme.policy.max_entities=10"}}, environ)
 	must(t, err)
 	acme := c.Tenants["acme"]
-	if c.Listen != (Listen{"127.0.0.1:3", "127.0.0.1:2", ":9002"}) {
+	if c.Listen != (Listen{WS: "127.0.0.1:3", TCP: "127.0.0.1:9003", HTTP: "127.0.0.1:2", Internal: ":9002"}) {
 		t.Errorf("listen = %+v", c.Listen)
 	}
 	if c.MaxConnections != 7 || !slices.Equal(c.Origins, []string{"https://a.example", "https://b.example"}) {
@@ -168,9 +169,9 @@ func TestMistakesAreNamedWithWhatIsAllowed(t *testing.T) {
 		{`[tenants.demo.policy]` + "\n" + `name = "x"`, "tenants.demo.policy.name is not a setting"},
 		{`[tenants.demo.policy]` + "\n" + `"-" = "x"`, "tenants.demo.policy.- is not a setting"},
 		{`[tenants.demo.keys]` + "\n" + `eddas = "x"`, "did you mean tenants.demo.keys.eddsa?"},
-		{`listen = "127.0.0.1:1"`, "listen is a section, not a setting; its settings are ws, http, internal"},
+		{`listen = "127.0.0.1:1"`, "listen is a section, not a setting; its settings are ws, tcp, http, internal"},
 		{`tenants = ["a"]`, "tenants is a section of tenants, as [tenants.demo]"},
-		{`tenants.demo = "dev"`, "tenants.demo is a section, not a setting; its settings are profile, policy, audience, keys"},
+		{`tenants.demo = "dev"`, "tenants.demo is a section, not a setting; its settings are profile, policy, audience, keys, webhook"},
 		{`data_dir = 5`, "data_dir is 5; it must be text in quotes"},
 		{`data_dir = ""`, "data_dir is empty"},
 		{`max_connections = 1.5`, "max_connections is 1.5; it must be a whole number"},
@@ -201,6 +202,8 @@ func TestMistakesAreNamedWithWhatIsAllowed(t *testing.T) {
 		{`listen.ws = "127.0.0.1:99999"`, "it must be host:port"},
 		{`listen.ws = "127.0.0.1:http"`, "it must be host:port"},
 		{`listen.ws = "127.0.0.1:8001"`, "listen.ws and listen.http are both 127.0.0.1:8001"},
+		{`listen.tcp = "8003"`, `listen.tcp is "8003"; it must be host:port`},
+		{`listen.tcp = "127.0.0.1:8000"`, "listen.ws and listen.tcp are both 127.0.0.1:8000"},
 		{`[tenants.acme]`, "tenants.acme.profile is missing; it must be one of kaliu, baba, easemob, chatters, dev, bench"},
 		{`[tenants.acme]` + "\n" + `profile = "chater"`, `tenants.acme.profile is "chater"; it must be one of`},
 		{`[tenants.acme]` + "\n" + `profile = 1`, "tenants.acme.profile is 1; it must be text"},
@@ -271,7 +274,7 @@ func TestAllMistakesAreSaidAtOnce(t *testing.T) {
 
 func TestAPublicAddressNeedsKeys(t *testing.T) {
 	for _, address := range []string{":8000", "0.0.0.0:8000", "[::]:8000", "192.0.2.1:8000", "example.org:8000"} {
-		for _, key := range []string{"listen.ws", "listen.http"} {
+		for _, key := range []string{"listen.ws", "listen.tcp", "listen.http"} {
 			_, err := Load(ConfigFlags{Set: []string{key + "=" + address}}, nil)
 			if err == nil || !strings.Contains(err.Error(), "tenant demo has no keys of its own") {
 				t.Errorf("%s=%s without keys: %v", key, address, err)

@@ -210,10 +210,10 @@ func userOf(nick string) string {
 
 // progress shows how far it is, on a terminal.
 func (f *feed) progress(last bool) {
-	if info, err := os.Stdout.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+	if !onTerminal(f.out) {
 		return
 	}
-	if !last && time.Since(f.shown) < 100*time.Millisecond {
+	if !last && time.Since(f.shown) < progressEvery {
 		return
 	}
 	f.shown = time.Now()

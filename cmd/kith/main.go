@@ -18,6 +18,18 @@ type cli struct {
 	Serve ServeCmd `cmd:"" help:"Run one node with a store of its own."`
 	Token TokenCmd `cmd:"" help:"Mint a token for development."`
 	Feed  FeedCmd  `cmd:"" help:"Replay a chat log through real sockets as one group, and read it back."`
+	Load  LoadCmd  `cmd:"" help:"Measure a server: direct, group, idle, echo; prove that nothing was lost."`
+
+	Call        CallCmd        `cmd:"" help:"Call a method of a running server, or list the methods."`
+	Tail        TailCmd        `cmd:"" help:"Show what happens in a conversation, as it happens."`
+	Config      ConfigCmd      `cmd:"" help:"Make, check and show configurations."`
+	Verify      VerifyCmd      `cmd:"" help:"Look for everything in a store that cannot be."`
+	Backup      BackupCmd      `cmd:"" help:"Have a running server copy its store."`
+	Restore     RestoreCmd     `cmd:"" help:"Make a new data folder of a backup."`
+	DeadLetters DeadLettersCmd `cmd:"" name:"deadletters" help:"List and replay what could not be delivered."`
+	Completion  CompletionCmd  `cmd:"" help:"Print a script that completes commands in a shell."`
+	Complete    CompleteCmd    `cmd:"" name:"__complete" hidden:"" help:"What a word may become."`
+	About       VersionCmd     `cmd:"" name:"version" help:"Say what this program is: version, commit, format of the store."`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }
@@ -26,6 +38,8 @@ type cli struct {
 const (
 	exitError = 1 // what was asked could not be done
 	exitUsage = 2 // it could not be understood
+
+	exitRefused = 4 // the server understood it and refused
 )
 
 func main() {
@@ -44,6 +58,6 @@ func main() {
 	}
 	if err := ctx.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "kith:", err)
-		os.Exit(exitError)
+		os.Exit(exitCode(err))
 	}
 }

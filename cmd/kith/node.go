@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,9 +17,11 @@ import (
 	"kith/actors/entity"
 	"kith/actors/feature"
 	"kith/actors/host"
+	"kith/actors/pb"
 	"kith/gateway/auth"
 	"kith/gateway/httpapi"
 	"kith/gateway/limit"
+	"kith/gateway/outbound"
 	"kith/gateway/session"
 	"kith/gateway/socket"
 	"kith/storage"
@@ -39,6 +42,8 @@ type node struct {
 	failed    chan error    // what ends the node against its will
 	metrics   *prometheus.Registry
 	requests  *limit.Requests // of each user, at both doors
+	outbound  *outbound.Worker
+	backingUp sync.Mutex // held while a backup is made
 }
 
 // newNode opens the store and wires the parts. Nothing listens yet.
@@ -56,7 +61,7 @@ func newNode(config Config, log *slog.Logger, acceptClock bool) (n *node, err er
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
 	n.db, err = storage.Open(storage.Config{
-		Dir: filepath.Join(config.DataDir, "store"), CacheBytes: config.Storage.CacheBytes,
+		Dir: filepath.Join(config.DataDir, storeFolder), CacheBytes: config.Storage.CacheBytes,
 		MemTableBytes: config.Storage.MemTableBytes, MinFreeBytes: uint64(config.Storage.MinFreeBytes), Logger: log,
 	})
 	if err != nil {
@@ -68,9 +73,9 @@ func newNode(config Config, log *slog.Logger, acceptClock bool) (n *node, err er
 			err = errors.Join(err, db.Close())
 		}
 	}()
-	policies := map[string]*entity.Policy{}
+	policies, hooks := map[string]*entity.Policy{}, map[string]outbound.Webhook{}
 	for name, t := range config.Tenants {
-		policies[name] = &t.Policy
+		policies[name], hooks[name] = &t.Policy, t.Webhook
 	}
 	n.requests = limit.NewRequests()
 	// The host publishes to the hub as soon as it runs, which is before there is
@@ -82,9 +87,14 @@ func newNode(config Config, log *slog.Logger, acceptClock bool) (n *node, err er
 	if err != nil {
 		return nil, err
 	}
+	n.outbound, err = outbound.New(outbound.Config{Registry: registry, Webhooks: hooks, Version: version, Log: log, Metrics: n.metrics})
+	if err != nil {
+		return nil, err
+	}
 	n.host, err = host.Start(host.Config{
-		Registry: registry, Storage: n.db, Listener: hub, Log: log, Tenants: policies,
+		Registry: registry, Storage: n.db, Listener: hub, Outside: n.outbound, Log: log, Tenants: policies,
 		AcceptClock: acceptClock,
+		Brief:       func(ref entity.Ref) bool { return ref.Kind == pb.Kind_USER },
 		Fatal: func(err error) {
 			log.Error("the node ends: storage failed", "error", err)
 			os.Exit(storage.ExitFault)
@@ -94,6 +104,7 @@ func newNode(config Config, log *slog.Logger, acceptClock bool) (n *node, err er
 		return nil, err
 	}
 	if err := n.wire(registry, hub); err != nil {
+		n.outbound.Stop(context.Background())
 		return nil, errors.Join(err, n.host.Stop(context.Background()))
 	}
 	return n, nil
@@ -109,13 +120,13 @@ func (n *node) wire(registry *entity.Registry, hub *session.Hub) error {
 	tokens := auth.NewCache(verifier, auth.CacheTokens)
 	hub.Serve(n.host, tokens)
 	n.socket, err = socket.New(socket.Config{
-		Hub: hub, Listen: []string{n.config.Listen.WS}, Origins: n.config.Origins,
+		Hub: hub, Listen: []string{n.config.Listen.WS}, ListenTCP: n.config.listenTCP(), Origins: n.config.Origins,
 		MaxConnections: n.config.MaxConnections, FileReserve: n.config.otherFiles(),
 		MaxPerAddress: n.config.MaxConnectionsPerAddress, MaxStrangers: n.config.MaxUnauthenticated,
 		Log: n.log, Metrics: n.metrics,
 	})
 	if err != nil {
-		return fmt.Errorf("the WebSocket door: %w", err)
+		return fmt.Errorf("the socket door: %w", err)
 	}
 	limits := n.config.HTTP
 	limits.Origins = n.config.Origins
@@ -126,10 +137,13 @@ func (n *node) wire(registry *entity.Registry, hub *session.Hub) error {
 	if err != nil {
 		return fmt.Errorf("the HTTP door: %w", err)
 	}
+	if err := n.outbound.Serve(n.host); err != nil {
+		return fmt.Errorf("webhooks: %w", err)
+	}
 	n.host.Register(n.metrics)
 	n.metrics.MustRegister(n.db.Collector())
 	n.internal, err = httpapi.NewInternal(httpapi.InternalDeps{
-		Checks: n.checks(), Metrics: n.metrics, Version: version, Log: n.log,
+		Checks: n.checks(), Metrics: n.metrics, Admin: operator{n}, Version: version, Log: n.log,
 	})
 	return err
 }
@@ -180,7 +194,7 @@ func (n *node) start() error {
 	if n.ops, err = net.Listen("tcp", n.config.Listen.Internal); err != nil {
 		return errors.Join(fmt.Errorf("listen for operators: %w", err), n.http.Close())
 	}
-	n.serve("the WebSocket door", n.socket.Run)
+	n.serve("the socket door", n.socket.Run)
 	n.serve("the HTTP door", func() error { return n.door.Serve(n.http) })
 	n.serve("the internal listener", func() error { return n.internal.Serve(n.ops) })
 	select {
@@ -219,9 +233,10 @@ func (n *node) stop(ctx context.Context) error {
 	defer cancel()
 	sockets := make(chan error, 1)
 	go func() { sockets <- n.socket.Drain(doors) }()
+	closed := errors.Join(n.door.Shutdown(doors), <-sockets)
+	n.outbound.Stop(ctx) // Before the host, which keeps what attempts came to.
 	return errors.Join(
-		n.door.Shutdown(doors),
-		<-sockets,
+		closed,
 		n.host.Stop(ctx),
 		n.internal.Shutdown(ctx),
 		n.db.Close(),
@@ -232,10 +247,24 @@ func (n *node) stop(ctx context.Context) error {
 // store's logs and the files that it is writing, listeners, and what Go needs.
 const spareFiles = 500
 
-// otherFiles is how many descriptors everything but the WebSockets may need, each
+// listenTCP are the addresses for raw TCP: one, or none.
+func (c Config) listenTCP() []string {
+	if c.Listen.TCP == "" {
+		return nil
+	}
+	return []string{c.Listen.TCP}
+}
+
+// otherFiles is how many descriptors everything but the sockets may need, each
 // at its own limit. Whoever has them all cuts nobody's connection by it.
 func (c Config) otherFiles() int {
-	return c.HTTP.MaxConns + httpapi.InternalConns + storage.DefaultMaxOpenFiles + spareFiles
+	n := c.HTTP.MaxConns + httpapi.InternalConns + storage.DefaultMaxOpenFiles + spareFiles
+	for _, t := range c.Tenants {
+		if t.Webhook.Set() {
+			return n + outbound.MaxConnections
+		}
+	}
+	return n
 }
 
 // authTimeout is how long a connection may take to show a token: which tenant it

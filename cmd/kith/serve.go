@@ -44,6 +44,7 @@ func (c *ServeCmd) Run() error {
 	if err != nil {
 		return err
 	}
+	go giveBack(n.draining) // Until the node is told to stop.
 	if err := n.start(); err != nil {
 		return errors.Join(err, n.db.Close())
 	}
@@ -91,6 +92,7 @@ const welcomeTTL = 24 * time.Hour
 // A welcome is what a node says when it is ready.
 type welcome struct {
 	WebSocket string            `json:"websocket"`
+	TCP       string            `json:"tcp,omitempty"`
 	HTTP      string            `json:"http"`
 	Internal  string            `json:"internal"`
 	Tokens    map[string]string `json:"tokens,omitempty"` // by user, of the first tenant whose key is ours
@@ -104,6 +106,9 @@ func (c *ServeCmd) welcome(out io.Writer, n *node) error {
 		HTTP:      "http://" + n.http.Addr().String(),
 		Internal:  "http://" + n.ops.Addr().String(),
 		Tokens:    map[string]string{},
+	}
+	for _, addr := range n.socket.TCPAddrs() {
+		w.TCP = "tcp://" + addr.String()
 	}
 	if err := w.mint(n); err != nil {
 		return err
@@ -142,13 +147,18 @@ func (w *welcome) mint(n *node) error {
 
 // print shows how to talk to the node, in lines that work as they stand.
 func (w *welcome) print(out io.Writer) error {
+	tcp := w.TCP
+	if tcp == "" {
+		tcp = "closed; --listen-tcp opens it"
+	}
 	_, err := fmt.Fprintf(out, `
 Kith %s is ready.
 
   WebSocket   %s
+  Raw TCP     %s
   HTTP        %s
   Internal    %s   (/healthz /readyz /metrics /version)
-`, version, w.WebSocket, w.HTTP, w.Internal)
+`, version, w.WebSocket, tcp, w.HTTP, w.Internal)
 	if err != nil || len(w.Tokens) == 0 {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -93,6 +94,19 @@ func (c *TokenCmd) claims(config Config, now time.Time) (auth.Claims, error) {
 		User: c.User, Tenant: name, Device: c.Device, Audience: tenant.Audience,
 		IssuedAt: now.Unix(), Expires: now.Add(ttl).Unix(),
 	}, nil
+}
+
+// subject is the user that a token names. It is not verified here: the server does.
+func subject(token string) (string, error) {
+	var claims auth.Claims
+	parts := strings.Split(token, ".")
+	if len(parts) == 3 {
+		text, err := base64.RawURLEncoding.DecodeString(parts[1])
+		if err == nil && json.Unmarshal(text, &claims) == nil && claims.User != "" {
+			return claims.User, nil
+		}
+	}
+	return "", usage("the token is none: it does not say of which user it is")
 }
 
 // mint signs claims with their tenant's key in the data folder.

@@ -24,12 +24,12 @@ import (
 const InternalConns = 256
 
 // The limits of the internal server. Its clients are the operator's own, few, and
-// patient: a profile takes 30 s, and nothing is posted.
+// patient: a profile takes 30 s, and no more is posted than the name of a folder.
 const (
 	internalReadTimeout  = 5 * time.Second
 	internalIdleTimeout  = 2 * time.Minute
 	internalWriteTimeout = 30 * time.Second
-	internalBodyBytes    = 1
+	internalBodyBytes    = 8 << 10
 )
 
 // A Check says why the process should get no requests, or nil. It must not
@@ -46,6 +46,7 @@ type InternalDeps struct {
 		prometheus.Registerer
 		prometheus.Gatherer
 	}
+	Admin   Admin
 	Version string // of the product, as released
 	Log     *slog.Logger
 }
@@ -55,6 +56,7 @@ type InternalDeps struct {
 type Internal struct {
 	deps    InternalDeps
 	pages   map[string]fasthttp.RequestHandler // by path
+	acts    map[string]action                  // by path
 	profile fasthttp.RequestHandler            // the index of profiles, and those of its own that have a name
 	server  *server
 }
@@ -71,7 +73,7 @@ func NewInternal(deps InternalDeps) (*Internal, error) {
 		return nil, err
 	}
 	i := &Internal{deps: deps, profile: fasthttpadaptor.NewFastHTTPHandlerFunc(pprof.Index)}
-	version := versionPage(deps.Version)
+	version := page(ThisBuild(deps.Version))
 	i.pages = map[string]fasthttp.RequestHandler{
 		"/healthz": i.healthz,
 		"/readyz":  i.readyz,
@@ -84,6 +86,7 @@ func NewInternal(deps InternalDeps) (*Internal, error) {
 		profiles + "symbol":  fasthttpadaptor.NewFastHTTPHandlerFunc(pprof.Symbol),
 		profiles + "trace":   fasthttpadaptor.NewFastHTTPHandlerFunc(pprof.Trace),
 	}
+	i.acts = i.actions()
 	s := settings(internalReadTimeout, internalIdleTimeout, internalWriteTimeout)
 	s.Handler = i.serve
 	s.MaxRequestBodySize = internalBodyBytes
@@ -115,9 +118,12 @@ func (i *Internal) serve(ctx *fasthttp.RequestCtx) {
 	if page == nil && strings.HasPrefix(path, profiles) {
 		page = i.profile
 	}
+	act, acts := i.acts[path]
 	switch {
+	case acts:
+		i.administer(ctx, act)
 	case page == nil:
-		refuseInternal(ctx, fasthttp.StatusNotFound, "there are /healthz, /readyz, /metrics, /version and "+profiles)
+		refuseInternal(ctx, fasthttp.StatusNotFound, "there are /healthz, /readyz, /metrics, /version, "+profiles+" and, for `kith backup` and `kith deadletters`, "+admin)
 	case !ctx.IsGet() && !ctx.IsHead():
 		refuseInternal(ctx, fasthttp.StatusMethodNotAllowed, "only GET is possible here")
 	default:
@@ -163,15 +169,18 @@ func sendJSON(ctx *fasthttp.RequestCtx, body []byte) {
 	ctx.SetBody(body)
 }
 
-// versionPage says what runs here. What the build did not record is left out.
-func versionPage(version string) []byte {
-	answer := struct {
-		Version   string `json:"version"`
-		Go        string `json:"go"`
-		Commit    string `json:"commit,omitempty"`
-		Committed string `json:"committed,omitempty"` // when, RFC 3339
-		Modified  bool   `json:"modified,omitempty"`  // there were changes that are in no commit
-	}{Version: version, Go: runtime.Version()}
+// A Build says what a program was made of. What was not recorded is empty.
+type Build struct {
+	Version   string `json:"version"`
+	Go        string `json:"go"`
+	Commit    string `json:"commit,omitempty"`
+	Committed string `json:"committed,omitempty"` // when, RFC 3339
+	Modified  bool   `json:"modified,omitempty"`  // there were changes that are in no commit
+}
+
+// ThisBuild describes the program that runs, whose version is as released.
+func ThisBuild(version string) Build {
+	answer := Build{Version: version, Go: runtime.Version()}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			switch s.Key {
@@ -184,14 +193,14 @@ func versionPage(version string) []byte {
 			}
 		}
 	}
-	return page(answer)
+	return answer
 }
 
 // page is v as a line of JSON.
 func page(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // It has texts and truths only.
+		panic(err) // It has texts, truths, times and numbers only.
 	}
 	return append(b, '\n')
 }

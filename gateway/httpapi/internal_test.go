@@ -23,7 +23,7 @@ func startInternal(tb testing.TB, log *syncBuffer, checks ...Check) string {
 		tb.Fatal(err)
 	}
 	i, err := NewInternal(InternalDeps{
-		Checks: checks, Metrics: metrics, Version: "1.2.3", Log: slog.New(slog.NewTextHandler(log, nil)),
+		Checks: checks, Metrics: metrics, Admin: &desk{}, Version: "1.2.3", Log: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	if err != nil {
 		tb.Fatal(err)

@@ -29,12 +29,10 @@ type route struct {
 func (d *Door) addRoutes() {
 	d.routes = map[string]*route{}
 	call := d.authenticated(d.limited(d.introduced(d.called)))
-	var public []*entity.Method
 	for _, m := range d.registry.Methods() {
 		if m.Internal {
 			continue
 		}
-		public = append(public, m)
 		r := d.addRoute(methodPath+m.Name, m.Name, call, fasthttp.MethodPost)
 		r.method = m
 		if !m.ReadOnly() {
@@ -43,7 +41,7 @@ func (d *Door) addRoutes() {
 	}
 	d.addPage("/", "index", "text/plain; charset=utf-8",
 		[]byte("This is Kith. POST "+methodPath+"<Service>.<Method> calls a method; GET "+methodPath+" lists them.\n"))
-	d.addPage(methodPath, "methods", "application/json", methodList(public))
+	d.addPage(methodPath, "methods", "application/json", listPage(Describe(d.registry.Methods())))
 	d.nowhere = &route{name: "none", latency: d.metrics.latency.WithLabelValues("none")}
 }
 
@@ -62,42 +60,52 @@ func (d *Door) addPage(path, name, contentType string, body []byte) {
 	}, fasthttp.MethodGet, fasthttp.MethodHead)
 }
 
-// listed is the method list: what one has to know to call a method with curl.
-type listed struct {
-	Methods []listedMethod           `json:"methods"`
-	Types   map[string][]listedField `json:"types"` // of the fields that are messages
-	Enums   map[string][]string      `json:"enums"`
+// A MethodList is what one has to know to call methods: GET /v1/, and `kith call`.
+type MethodList struct {
+	Methods []MethodInfo           `json:"methods"`
+	Types   map[string][]FieldInfo `json:"types"` // of the fields that are messages
+	Enums   map[string][]string    `json:"enums"`
 }
 
-type listedMethod struct {
-	Name    string        `json:"name"`
-	Path    string        `json:"path"`
-	Kind    string        `json:"kind"` // "command" or "query"
-	On      string        `json:"on"`   // the kind of entity that answers
-	Request []listedField `json:"request"`
+// A MethodInfo describes one method.
+type MethodInfo struct {
+	Name    string      `json:"name"`
+	Path    string      `json:"path"`
+	Kind    string      `json:"kind"` // "command" or "query"
+	On      string      `json:"on"`   // the kind of entity that answers
+	Request []FieldInfo `json:"request"`
 }
 
-type listedField struct {
+// A FieldInfo describes a field of a request or of a message in one.
+type FieldInfo struct {
 	Name     string `json:"name"`
 	Type     string `json:"type"`
 	Repeated bool   `json:"repeated,omitempty"`
 	OneOf    string `json:"one_of,omitempty"` // of the fields with this, one
 }
 
-// methodList describes methods in JSON.
-func methodList(methods []*entity.Method) []byte {
-	all := listed{Methods: []listedMethod{}, Types: map[string][]listedField{}, Enums: map[string][]string{}}
+// Describe describes the methods that clients may call out of those given.
+func Describe(methods []*entity.Method) MethodList {
+	all := MethodList{Methods: []MethodInfo{}, Types: map[string][]FieldInfo{}, Enums: map[string][]string{}}
 	for _, m := range methods {
+		if m.Internal {
+			continue
+		}
 		kind := "command"
 		if m.ReadOnly() {
 			kind = "query"
 		}
-		all.Methods = append(all.Methods, listedMethod{
+		all.Methods = append(all.Methods, MethodInfo{
 			Name: m.Name, Path: methodPath + m.Name, Kind: kind, On: strings.ToLower(m.On.String()),
 			Request: all.fields(m.New().ProtoReflect().Descriptor()),
 		})
 	}
-	b, err := json.MarshalIndent(all, "", "  ")
+	return all
+}
+
+// listPage is a MethodList for people.
+func listPage(l MethodList) []byte {
+	b, err := json.MarshalIndent(l, "", "  ")
 	if err != nil {
 		panic(err) // It has texts only.
 	}
@@ -106,11 +114,11 @@ func methodList(methods []*entity.Method) []byte {
 
 // fields describes the fields of a message, and remembers the types that they
 // are of.
-func (l *listed) fields(message protoreflect.MessageDescriptor) []listedField {
-	fields := []listedField{}
+func (l *MethodList) fields(message protoreflect.MessageDescriptor) []FieldInfo {
+	fields := []FieldInfo{}
 	for i := range message.Fields().Len() {
 		f := message.Fields().Get(i)
-		field := listedField{Name: string(f.Name()), Type: f.Kind().String(), Repeated: f.IsList()}
+		field := FieldInfo{Name: string(f.Name()), Type: f.Kind().String(), Repeated: f.IsList()}
 		if one := f.ContainingOneof(); one != nil && !one.IsSynthetic() {
 			field.OneOf = string(one.Name())
 		}

@@ -17,11 +17,11 @@ func TestTheMethodListIsWhatCanBeCalled(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp, body := do(t, r)
-	var list listed
+	var list MethodList
 	if err := json.Unmarshal(body, &list); err != nil || resp.Header.Get("Content-Type") != "application/json" {
 		t.Fatalf("%s: %v", body, err)
 	}
-	named := map[string]listedMethod{}
+	named := map[string]MethodInfo{}
 	for _, m := range list.Methods {
 		named[m.Name] = m
 		for _, f := range m.Request {
@@ -41,10 +41,10 @@ func TestTheMethodListIsWhatCanBeCalled(t *testing.T) {
 	if send.Kind != "command" || send.On != "conversation" || send.Path != "/v1/Messages.Send" {
 		t.Errorf("Messages.Send = %+v", send)
 	}
-	if want := (listedField{Name: "conversation_id", Type: "uint64"}); !slices.Contains(send.Request, want) {
+	if want := (FieldInfo{Name: "conversation_id", Type: "uint64"}); !slices.Contains(send.Request, want) {
 		t.Errorf("the request of Messages.Send = %+v, want %+v in it", send.Request, want)
 	}
-	if want := (listedField{Name: "text", Type: "Text", OneOf: "type"}); !slices.Contains(list.Types["Content"], want) {
+	if want := (FieldInfo{Name: "text", Type: "Text", OneOf: "type"}); !slices.Contains(list.Types["Content"], want) {
 		t.Errorf("Content = %+v, want %+v in it", list.Types["Content"], want)
 	}
 	if named["Messages.History"].Kind != "query" {

@@ -18,11 +18,11 @@ const (
 
 // A read is a look into the logs. A session has at most one under way.
 type read struct {
-	fresh []entity.Ref // the positions of these channels are wanted; nil: a page
-	ref   entity.Ref
-	after uint64
-	head  uint64 // as it was known when the read began
-	limit int
+	dubious []entity.Ref // the positions of these channels are wanted; nil: a page
+	ref     entity.Ref
+	after   uint64
+	head    uint64 // as it was known when the read began
+	limit   int
 }
 
 // nextRead chooses what to read, if there is anything and it is time. The caller
@@ -31,18 +31,18 @@ func (s *Session) nextRead() (r read, wanted bool) {
 	if !s.behind || s.reading || s.state != connected || s.retryAt != 0 {
 		return read{}, false
 	}
-	fresh := 0
+	dubious := 0
 	for i := len(s.channels) - 1; i >= 0; i-- {
 		switch c := &s.channels[i]; {
-		case c.ending && !c.lags() && !s.own.lags(): // Else he may be back in what is still to come.
+		case c.dubious():
+			dubious++
+		case c.ending && c.stage == known && !c.lags():
 			s.remove(c, unsubscribedLeft)
-		case c.fresh:
-			fresh++
 		}
 	}
-	if fresh > 0 {
+	if dubious > 0 {
 		s.reading = true
-		return s.readPositions(fresh), true
+		return s.readPositions(dubious), true
 	}
 	c := s.nextLagging()
 	if c == nil {
@@ -56,14 +56,14 @@ func (s *Session) nextRead() (r read, wanted bool) {
 	return read{ref: s.ref(c), after: c.pos, head: c.head, limit: int(min(uint64(s.page), c.head-c.pos))}, true
 }
 
-func (s *Session) readPositions(fresh int) read {
-	refs := make([]entity.Ref, 0, fresh)
+func (s *Session) readPositions(dubious int) read {
+	refs := make([]entity.Ref, 0, dubious)
 	for i := range s.channels {
-		if s.channels[i].fresh {
+		if s.channels[i].dubious() {
 			refs = append(refs, s.ref(&s.channels[i]))
 		}
 	}
-	return read{fresh: refs}
+	return read{dubious: refs}
 }
 
 // nextLagging returns the lagging channel whose turn it is, or nil: each gets a
@@ -91,14 +91,15 @@ func (s *Session) nextLagging() *channel {
 
 // read begins a read. It is called without mu.
 func (s *Session) read(r read) {
-	if r.fresh != nil {
-		s.hub.backend.Positions(s.caller, r.fresh, s.positioned)
+	if r.dubious != nil {
+		s.hub.backend.Positions(s.caller, r.dubious, s.positioned)
 		return
 	}
 	s.hub.backend.Replay(s.caller, r.ref, r.after, r.limit, func(p entity.Page) { s.replayed(r, p) })
 }
 
-// positioned announces channels whose epochs have been read.
+// positioned announces channels whose epochs have been read, and ends those that
+// have turned out to be over.
 func (s *Session) positioned(all []entity.Position) {
 	defer s.hub.flush()
 	defer s.caught()
@@ -111,16 +112,27 @@ func (s *Session) positioned(all []entity.Position) {
 	for _, p := range all {
 		c := s.find(p.Ref)
 		switch {
-		case p.Err == nil:
-			s.hub.epochs.put(p.Ref, p.Epoch)
-			if c != nil && c.fresh {
-				s.announce(c, p.Epoch)
-			}
-		case p.Err.Code.Temporary():
+		case p.Err != nil && p.Err.Code.Temporary():
 			s.retry()
-		case c != nil && c.fresh:
+		case c == nil || !c.dubious(): // It ended meanwhile.
+		case p.Err == nil:
+			s.settle(c, p)
+		case c.stage == fresh:
 			s.remove(c, unsubscribedBroken)
+		default:
+			s.remove(c, unsubscribedLeft)
 		}
+	}
+}
+
+// settle says where a dubious channel stands. The caller holds mu.
+func (s *Session) settle(c *channel, p entity.Position) {
+	s.hub.epochs.put(p.Ref, p.Epoch)
+	if c.doubted {
+		c.doubted, c.ending = false, c.ending || p.Ended
+	}
+	if c.stage == fresh {
+		s.announce(c, p.Epoch)
 	}
 }
 
@@ -175,10 +187,20 @@ func (s *Session) queuePage(r read, page entity.Page, b []byte, taken int) {
 	s.mu.Lock()
 	defer s.unlock()
 	s.reading = false
-	if c := s.find(r.ref); s.state == connected && c != nil && c.pos == r.after {
+	if c := s.readFor(r); c != nil {
 		s.out.append(b, taken)
 		s.advance(c, r, page, taken)
 	}
+}
+
+// readFor is the channel for which a page was read, or nil if it wants none of it
+// any more. The caller holds mu.
+func (s *Session) readFor(r read) *channel {
+	c := s.find(r.ref)
+	if s.state != connected || c == nil || c.pos != r.after {
+		return nil
+	}
+	return c
 }
 
 // advance moves a channel past the events of a page that were queued. The caller
@@ -211,15 +233,16 @@ func (s *Session) unread(r read, err *entity.Error) {
 	s.mu.Lock()
 	defer s.unlock()
 	s.reading = false
-	if s.state != connected {
-		return
-	}
-	c := s.find(r.ref)
+	c := s.readFor(r)
 	switch {
 	case c == nil:
+	case c.id == 0 && err.Code == entity.Expired:
+		s.end(ServerError, "what you have missed is no longer there; connect again") // Its head will be the position.
 	case err.Code == entity.Overloaded || c.id == 0:
 		// Nothing can take the place of the user's own log.
 		s.retry()
+	case err.Code == entity.Expired:
+		s.remove(c, unsubscribedExpired)
 	default:
 		s.hub.metrics.channelsBroken.Inc()
 		s.remove(c, unsubscribedBroken)

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"math"
 	"slices"
 
 	"github.com/centrifugal/protocol"
@@ -16,16 +17,37 @@ type channel struct {
 	id   uint64 // of the conversation; 0: the user's own log
 	pos  uint64 // the last seq that was queued, or that the client said it has
 	head uint64 // the last seq known to be in the log for him
-	used uint32 // Session.clock when it was last sent something
+	used uint32 // Session.clock when it was last sent something; of a channel that is asked, since when it is
 
-	// fresh says that the client has not been told of the channel: a `subscribe`
-	// push comes before its first event, as soon as its epoch is known.
-	fresh bool
-	// ending says that an `unsubscribe` push comes once it does not lag.
+	stage stage
+	// watched says that the client subscribed to it, and not the server the client:
+	// it ends when either wants it to.
+	watched bool
+	// ending says that nothing comes after head, for he has left: an `unsubscribe`
+	// push comes once the channel does not lag.
 	ending bool
+	// doubted says that he may have left: his own log says so. His position tells.
+	doubted bool
 }
 
-func (c *channel) lags() bool { return c.pos < c.head }
+// A stage is how far a channel has come. What is heard before it is known only
+// moves its head.
+type stage uint8
+
+const (
+	known stage = iota // the client has it
+	fresh              // the client will be told, before its first event, as soon as its epoch is known
+	asked              // the client asked for it, and his position is being read
+)
+
+// unplaced is the position of a channel that is asked, until an event names the
+// user: from that one on he is sure to hear it.
+const unplaced = math.MaxUint64
+
+func (c *channel) lags() bool { return c.stage != asked && c.pos < c.head }
+
+// dubious reports whether a position has to be read.
+func (c *channel) dubious() bool { return c.stage == fresh || c.stage == known && c.doubted }
 
 // find returns the channel of a log, or nil. The caller holds mu.
 func (s *Session) find(ref entity.Ref) *channel {
@@ -62,30 +84,41 @@ func (s *Session) ref(c *channel) entity.Ref {
 	return entity.Conversation(s.caller.Tenant, c.id)
 }
 
-// add makes a channel that the client does not know yet. The caller holds mu.
+// add makes a channel that the client does not know yet. From here on the session
+// hears the watchers' events. The caller holds mu.
 func (s *Session) add(id, pos uint64) *channel {
-	if s.state == connected {
-		s.makeRoom(1)
-	}
 	i, _ := s.search(id)
-	s.channels = slices.Insert(s.channels, i, channel{id: id, pos: pos, head: pos, used: s.tickle(), fresh: true})
+	s.channels = slices.Insert(s.channels, i, channel{id: id, pos: pos, head: pos, used: s.tickle(), stage: fresh})
+	s.hub.holders.hold(entity.Conversation(s.caller.Tenant, id), s)
 	return &s.channels[i]
 }
 
+// ask makes a channel whose position is about to be read. The caller holds mu.
+func (s *Session) ask(id uint64) *channel {
+	c := s.add(id, unplaced)
+	c.head, c.stage = 0, asked
+	return c
+}
+
 // makeRoom drops the least recently active channels until there is room for n
-// more. The user's own is one, and stays. The caller holds mu.
-func (s *Session) makeRoom(n int) {
-	for len(s.channels) > 0 && 1+len(s.channels)+n > s.policy.MaxChannels {
-		idle := 0
+// more, and reports whether there is. The user's own is one, and stays; so do those
+// whose position is being read. The caller holds mu.
+func (s *Session) makeRoom(n int) bool {
+	for 1+len(s.channels)+n > s.policy.MaxChannels {
+		idle := -1
 		for i := range s.channels {
 			// The difference is right although the clock wraps.
-			if s.clock-s.channels[i].used > s.clock-s.channels[idle].used {
+			if s.channels[i].stage != asked && (idle < 0 || s.clock-s.channels[i].used > s.clock-s.channels[idle].used) {
 				idle = i
 			}
+		}
+		if idle < 0 {
+			return false
 		}
 		s.hub.metrics.channelsDropped.Inc()
 		s.remove(&s.channels[idle], unsubscribedIdle)
 	}
+	return true
 }
 
 // tickle returns the next moment of the session's clock of activity.
@@ -97,12 +130,16 @@ func (s *Session) tickle() uint32 {
 // remove ends a channel. The client is told if it knew of it. The caller holds
 // mu, and c is void afterwards.
 func (s *Session) remove(c *channel, code uint32) {
-	if !c.fresh {
-		s.push(&protocol.Push{
-			Channel:     channelName(s.ref(c), s.caller.User),
-			Unsubscribe: &protocol.Unsubscribe{Code: code, Reason: unsubscribedReason[code]},
-		})
+	if c.stage == known {
+		s.pushUnsubscribe(channelName(s.ref(c), s.caller.User), code)
 	}
+	s.forget(c)
+}
+
+// forget ends a channel without a word. The caller holds mu, and c is void
+// afterwards.
+func (s *Session) forget(c *channel) {
+	s.hub.holders.release(s.ref(c), s)
 	i, _ := s.search(c.id)
 	s.channels = slices.Delete(s.channels, i, i+1)
 	if len(s.channels) == 0 {
@@ -110,9 +147,22 @@ func (s *Session) remove(c *channel, code uint32) {
 	}
 }
 
+// forgetAll ends every channel without a word. The caller holds mu.
+func (s *Session) forgetAll() {
+	for i := range s.channels {
+		s.hub.holders.release(s.ref(&s.channels[i]), s)
+	}
+	s.channels = nil
+}
+
+// pushUnsubscribe tells the client that a channel is over. The caller holds mu.
+func (s *Session) pushUnsubscribe(name string, code uint32) {
+	s.push(&protocol.Push{Channel: name, Unsubscribe: &protocol.Unsubscribe{Code: code, Reason: unsubscribedReason[code]}})
+}
+
 // announce tells the client of a channel, at its position. The caller holds mu.
 func (s *Session) announce(c *channel, epoch string) {
-	c.fresh = false
+	c.stage = known
 	s.push(&protocol.Push{
 		Channel:   channelName(s.ref(c), s.caller.User),
 		Subscribe: &protocol.Subscribe{Recoverable: true, Positioned: true, Epoch: epoch, Offset: c.pos},
@@ -124,9 +174,10 @@ func (s *Session) announce(c *channel, epoch string) {
 // Policy.MaxChannels, which is less.
 const maxHeld = 1000
 
-// hear takes an event or a signal that was just published. f is its frame,
-// shared with every other session. It reports whether f was queued.
-func (s *Session) hear(e *entity.Event, f *wire.Frame) bool {
+// hear takes an event or a signal that was just published. named says that it is
+// for this user, and not just for whoever holds the channel. f is its frame, shared
+// with every other session. hear reports whether f was queued.
+func (s *Session) hear(e *entity.Event, f *wire.Frame, named bool) bool {
 	defer s.caught()
 	s.mu.Lock()
 	defer s.unlock()
@@ -134,17 +185,20 @@ func (s *Session) hear(e *entity.Event, f *wire.Frame) bool {
 	case s.state != connecting && s.state != connected:
 		return false
 	case e.Seq == 0:
-		return s.hearSignal(e, f)
+		return s.hearSignal(e, f, named)
 	default:
-		return s.hearEvent(e, f)
+		return s.hearEvent(e, f, named)
 	}
 }
 
-// hearSignal queues a signal if the client has the channel and there is room:
-// nobody misses a signal. The caller holds mu.
-func (s *Session) hearSignal(e *entity.Event, f *wire.Frame) bool {
-	c := s.find(e.Ref)
-	if c == nil || c.fresh || s.state != connected {
+// hearSignal queues a signal that is for this user, or for those who have the
+// channel if the client does, if there is room: nobody misses a signal. The caller
+// holds mu.
+func (s *Session) hearSignal(e *entity.Event, f *wire.Frame, named bool) bool {
+	if s.state != connected {
+		return false
+	}
+	if c := s.find(e.Ref); !named && (c == nil || c.stage != known || c.ending || c.doubted) {
 		return false
 	}
 	frame := f.For(s.dialect)
@@ -158,34 +212,48 @@ func (s *Session) hearSignal(e *entity.Event, f *wire.Frame) bool {
 
 // hearEvent queues an event that is the next one of its channel, and lets the
 // channel lag if it is not or if there is no room. The caller holds mu.
-func (s *Session) hearEvent(e *entity.Event, f *wire.Frame) bool {
+func (s *Session) hearEvent(e *entity.Event, f *wire.Frame, named bool) bool {
 	c := s.find(e.Ref)
-	if c == nil {
-		if e.Ref.Kind != pb.Kind_CONVERSATION {
+	switch {
+	case c != nil && e.Seq <= c.head:
+		return false
+	case c != nil && c.ending && !named:
+		return false // It is no longer his. Who is named has come back.
+	case c == nil:
+		if !named || e.Ref.Kind != pb.Kind_CONVERSATION {
 			return false // Another user's own log has no name here.
 		}
-		if len(s.channels) >= maxHeld {
-			s.end(ServerError, "")
+		if c = s.take(e); c == nil {
 			return false
 		}
-		c = s.add(e.Ref.ID, e.Seq-1)
 	}
-	if e.Seq <= c.head {
-		return false
+	if c.stage == asked && named && c.pos == unplaced {
+		c.pos = e.Seq - 1
 	}
-	next := !c.lags() && e.Seq == c.pos+1 && s.state == connected
-	c.head = e.Seq
-	if next && s.send(c, e, f) {
-		return true
+	next := c.stage != asked && !c.doubted && !c.lags() && e.Seq == c.pos+1 && s.state == connected
+	c.head, c.ending = e.Seq, e.Leaving == s.caller.Number
+	sent := next && s.send(c, e, f)
+	s.behind = s.behind || !sent || c.ending
+	return sent
+}
+
+// take makes the channel of an event that names the user, or ends a session that
+// has too many. The caller holds mu.
+func (s *Session) take(e *entity.Event) *channel {
+	if len(s.channels) >= maxHeld {
+		s.end(ServerError, "")
+		return nil
 	}
-	s.behind = true
-	return false
+	if s.state == connected {
+		s.makeRoom(1) // If there is none, then only until a position is read.
+	}
+	return s.add(e.Ref.ID, e.Seq-1)
 }
 
 // send queues the next event of a channel, if there is room and the client knows
 // the channel or can be told of it. The caller holds mu.
 func (s *Session) send(c *channel, e *entity.Event, f *wire.Frame) bool {
-	if c.fresh {
+	if c.stage == fresh {
 		epoch, known := s.hub.epochs.get(e.Ref)
 		if !known {
 			return false
@@ -207,18 +275,16 @@ func (s *Session) send(c *channel, e *entity.Event, f *wire.Frame) bool {
 	return true
 }
 
-// heedOwn draws the consequences of an event of the user's own log, which alone
-// says that he has left a conversation. The caller holds mu.
+// heedOwn draws the consequences of an event of the user's own log. As a rule the
+// last event of a conversation has said who leaves; that it ended for everybody is
+// said here alone. By the time this is heard he may be back, so it is only a reason
+// to ask. The caller holds mu.
 func (s *Session) heedOwn(e *entity.Event) {
-	switch body := e.Body.(type) {
-	case *pb.DialogLeft:
-		if i, ok := s.search(body.ConversationId); ok {
-			s.channels[i].ending, s.behind = true, true
-		}
-	case *pb.DialogJoined:
-		// He is back before we came to tell him that he had left.
-		if i, ok := s.search(body.ConversationId); ok {
-			s.channels[i].ending = false
-		}
+	left, ok := e.Body.(*pb.DialogLeft)
+	if !ok {
+		return
+	}
+	if i, ok := s.search(left.ConversationId); ok && !s.channels[i].ending {
+		s.channels[i].doubted, s.behind = true, true
 	}
 }

@@ -90,14 +90,15 @@ func TestUnreadable(t *testing.T) {
 func TestDeparture(t *testing.T) {
 	t.Run("his own departure ends the channel, after its last event", func(t *testing.T) {
 		w := newWorld(t)
-		c := w.conversation(5, 1, "ann")
-		l := w.open(wire.JSON)
+		c := w.conversation(5, 1, "ann", "bob")
+		l, other := w.open(wire.JSON), w.open(wire.JSON)
 		l.connect("ann", "c:5@1")
-		w.log(c).reach["ann"] = []*pb.Interval{{From: 1, Through: 2}}
-		w.emit(c, "bob", &pb.MemberRemoved{UserId: "ann"})
+		other.connect("bob", "c:5@1")
+		w.leave(c, "ann")
 		w.emit(entity.User(1, "ann"), "", &pb.DialogLeft{ConversationId: 5})
-		w.say(c, "he is gone")
-		expect(t, l.got(), "c:5 #2 MemberRemoved", "u:ann #2 DialogLeft", "-c:5 2000")
+		w.say(c, "she is gone")
+		expect(t, l.got(), "c:5 #2 MemberLeft", "-c:5 2000", "u:ann #2 DialogLeft")
+		expect(t, other.got(), "c:5 #2 MemberLeft", "c:5 #3 MessageSent")
 	})
 	t.Run("a departure waits for what is missing before it", func(t *testing.T) {
 		w := newWorld(t)
@@ -105,23 +106,40 @@ func TestDeparture(t *testing.T) {
 		l := w.open(wire.JSON)
 		l.connect("ann", "c:5@1")
 		w.log(c).events = append(w.log(c).events, event(c, 2, &pb.MessageRevoked{}))
-		w.log(c).reach["ann"] = []*pb.Interval{{From: 1, Through: 3}}
-		w.emit(c, "bob", &pb.MemberRemoved{UserId: "ann"})
-		w.emit(entity.User(1, "ann"), "", &pb.DialogLeft{ConversationId: 5})
-		expect(t, l.got(), "u:ann #2 DialogLeft")
+		w.leave(c, "ann")
+		expect(t, l.got())
 		w.settle()
-		expect(t, l.got(), "c:5 #2 MessageRevoked", "c:5 #3 MemberRemoved", "-c:5 2000")
+		expect(t, l.got(), "c:5 #2 MessageRevoked", "c:5 #3 MemberLeft", "-c:5 2000")
+	})
+	t.Run("a conversation that is over for everybody names nobody; his own log makes the session ask", func(t *testing.T) {
+		w := newWorld(t)
+		c := w.conversation(5, 1, "ann")
+		l := w.open(wire.JSON)
+		l.connect("ann", "c:5@1")
+		w.log(c).reach["ann"] = []*pb.Interval{{From: 1, Through: 2}}
+		w.emit(c, "bob", &pb.MemberRemoved{})
+		w.emit(entity.User(1, "ann"), "", &pb.DialogLeft{ConversationId: 5})
+		w.settle()
+		expect(t, l.got(), "c:5 #2 MemberRemoved", "u:ann #2 DialogLeft", "-c:5 2000")
+	})
+	t.Run("who is back before his own log says that he had left stays", func(t *testing.T) {
+		w := newWorld(t)
+		c := w.conversation(5, 1, "ann")
+		l := w.open(wire.JSON)
+		l.connect("ann", "c:5@1")
+		w.emit(entity.User(1, "ann"), "", &pb.DialogLeft{ConversationId: 5})
+		w.say(c, "back")
+		w.settle()
+		expect(t, l.got(), "u:ann #2 DialogLeft", "c:5 #2 MessageSent")
 	})
 	t.Run("who comes back hears on from a new subscription", func(t *testing.T) {
 		w := newWorld(t)
 		c := w.conversation(5, 1, "ann")
 		l := w.open(wire.JSON)
 		l.connect("ann", "c:5@1")
-		own := entity.User(1, "ann")
-		w.emit(own, "", &pb.DialogLeft{ConversationId: 5})
-		w.emit(own, "", &pb.DialogJoined{ConversationId: 5})
-		w.say(c, "back")
-		expect(t, l.got(), "u:ann #2 DialogLeft", "-c:5 2000", "u:ann #3 DialogJoined", "+c:5 @1", "c:5 #2 MessageSent")
+		w.leave(c, "ann")
+		w.join(c, "ann")
+		expect(t, l.got(), "c:5 #2 MemberLeft", "-c:5 2000", "+c:5 @2", "c:5 #3 MemberJoined")
 	})
 }
 
@@ -149,23 +167,45 @@ func TestChannelCap(t *testing.T) {
 }
 
 func TestSignals(t *testing.T) {
-	w := newWorld(t)
-	w.policy.OutQueueBytes = 64 << 10
-	c := w.conversation(5, 1, "ann")
-	l := w.open(wire.JSON)
-	l.connect("ann")
-	w.signal(c)
-	expect(t, l.got()) // The client does not have the channel.
-	w.say(c, "hi")
-	w.signal(c)
-	w.settle()
-	l.got()
-	w.signal(c)
-	expect(t, l.got(), "signal MessageRevoked")
-	w.say(c, strings.Repeat("x", 33<<10))
-	w.signal(c)
-	w.say(c, "hi")
-	expect(t, l.got(), "c:5 #3 MessageSent", "c:5 #4 MessageSent") // The signal was dropped first.
+	t.Run("to users they come whether the client has the channel or not, and say where they are from", func(t *testing.T) {
+		for _, payload := range []string{"json", "proto"} {
+			w := newWorld(t)
+			c := w.conversation(5, 1, "ann")
+			l, other := w.open(wire.Protobuf), w.open(wire.Protobuf)
+			cmd := l.connectCommand("ann")
+			cmd.Connect.Data = []byte(`{"payload":"` + payload + `"}`)
+			l.send(cmd)
+			other.connect("bob")
+			l.got()
+			w.signal(c)
+			w.signalTo(entity.User(1, "cid"), "ann") // Who he is, the body says.
+			if got := l.got(); len(got) != 2 || !strings.HasSuffix(got[0], " c:5") || strings.Contains(got[1], ":") {
+				t.Errorf("%s: got %q, want two signals, the first of c:5", payload, got)
+			}
+			expect(t, other.got())
+		}
+	})
+	t.Run("to watchers they come where the client has the channel", func(t *testing.T) {
+		w := newWorld(t)
+		c := w.conversation(5, 1, "ann", "bob")
+		l, other := w.open(wire.JSON), w.open(wire.JSON)
+		l.connect("ann", "c:5@1")
+		other.connect("bob")
+		w.signalTo(c)
+		expect(t, l.got(), "signal MessageRevoked c:5")
+		expect(t, other.got())
+	})
+	t.Run("they are dropped first", func(t *testing.T) {
+		w := newWorld(t)
+		w.policy.OutQueueBytes = 64 << 10
+		c := w.conversation(5, 1, "ann")
+		l := w.open(wire.JSON)
+		l.connect("ann", "c:5@1")
+		w.say(c, strings.Repeat("x", 33<<10))
+		w.signal(c)
+		w.say(c, "hi")
+		expect(t, l.got(), "c:5 #2 MessageSent", "c:5 #3 MessageSent")
+	})
 }
 
 func TestWhoLeftAndCameBackOnTheNextPageIsStillThere(t *testing.T) {

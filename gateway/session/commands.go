@@ -64,10 +64,13 @@ func (s *Session) pong() bool {
 	switch {
 	case s.state == closed:
 		return false
+	case s.state != connected:
+		s.end(BadRequest, "the first command is connect") // Nobody has been pinged yet.
+		return false
 	case s.pongBy != 0:
 		s.pongBy = 0
 		s.schedule()
-	case s.state == connected && !s.grant():
+	case !s.grant():
 		// Nobody had asked.
 		return s.abused()
 	}
@@ -96,6 +99,8 @@ func (s *Session) run(cmd *protocol.Command) {
 		s.rpc(cmd.Id, cmd.Rpc)
 	case cmd.Refresh != nil:
 		s.refresh(cmd.Id, cmd.Refresh)
+	case cmd.Subscribe != nil:
+		s.subscribe(cmd.Id, cmd.Subscribe)
 	default:
 		s.mu.Lock()
 		defer s.unlock()
@@ -134,12 +139,7 @@ func (s *Session) small(cmd *protocol.Command) {
 	case cmd.Ping != nil:
 		s.reply(&protocol.Reply{Id: cmd.Id, Ping: &protocol.PingResult{}})
 	case cmd.Unsubscribe != nil:
-		// Nothing that a client subscribed to is there. To end it succeeds: after an
-		// error SDKs drop the connection. The channels that the server subscribed the
-		// session to are not the client's to leave.
-		s.reply(&protocol.Reply{Id: cmd.Id, Unsubscribe: &protocol.UnsubscribeResult{}})
-	case cmd.Subscribe != nil:
-		s.fail(cmd.Id, codeNotAvailable, false, "channels come by themselves; there is nothing to subscribe to")
+		s.unsubscribe(cmd.Id, cmd.Unsubscribe.Channel)
 	default:
 		s.fail(cmd.Id, codeNotAvailable, false, "this server offers rpc and what comes from it, nothing else")
 	}
@@ -228,7 +228,7 @@ func (s *Session) answer(id uint32, m *entity.Method, r entity.Result) {
 
 // appendResult appends the frame of an rpc's result.
 func (s *Session) appendResult(dst []byte, id uint32, m *entity.Method, reply proto.Message) ([]byte, *entity.Error) {
-	out, err := s.dialect.AppendResult(wire.OpenFrame(dst), id, reply)
+	out, err := s.dialect.AppendResult(s.protocol.Open(dst), id, reply)
 	if err != nil {
 		s.hub.Log.Error("a reply could not be encoded", "method", m.Name, "error", err)
 		return dst, entity.Errorf(entity.Internal, "the reply cannot be encoded")
@@ -236,7 +236,7 @@ func (s *Session) appendResult(dst []byte, id uint32, m *entity.Method, reply pr
 	if len(out) > maxReplyBytes {
 		return dst, entity.Errorf(entity.TooLarge, "the reply is larger than %d KiB; ask for less", maxReplyBytes>>10)
 	}
-	return wire.CloseFrame(out, len(dst), s.protocol.Opcode()), nil
+	return s.protocol.Close(out, len(dst)), nil
 }
 
 // submit runs a call and measures how long its result takes.

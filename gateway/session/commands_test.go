@@ -26,7 +26,7 @@ func TestCommands(t *testing.T) {
 		for _, cmd := range []*protocol.Command{
 			{Publish: &protocol.PublishRequest{}}, {Presence: &protocol.PresenceRequest{}},
 			{PresenceStats: &protocol.PresenceStatsRequest{}}, {History: &protocol.HistoryRequest{}},
-			{SubRefresh: &protocol.SubRefreshRequest{}}, {Subscribe: &protocol.SubscribeRequest{Channel: "c:5"}},
+			{SubRefresh: &protocol.SubRefreshRequest{}},
 		} {
 			cmd.Id = l.next()
 			l.send(cmd)
@@ -97,7 +97,7 @@ func TestMisuse(t *testing.T) {
 	t.Run("what is sent along with connect is run after it, in order", func(t *testing.T) {
 		w := newWorld(t)
 		l := w.open(wire.JSON)
-		l.send(l.connectCommand("ann"), &protocol.Command{Id: 7, Subscribe: &protocol.SubscribeRequest{Channel: "c:5"}}, &protocol.Command{Id: 8, Ping: &protocol.PingRequest{}})
+		l.send(l.connectCommand("ann"), &protocol.Command{Id: 7, History: &protocol.HistoryRequest{}}, &protocol.Command{Id: 8, Ping: &protocol.PingRequest{}})
 		expect(t, l.got())
 		w.settle()
 		expect(t, l.got(), "connected u:ann@1", "error 108", "pinged")

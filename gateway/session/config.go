@@ -67,6 +67,11 @@ type Config struct {
 	// policy, is not yet known: it is the longest that any tenant's policy gives.
 	AuthTimeout time.Duration
 
+	// PresenceDelay is how long a user's last session has to be gone before he is said
+	// to be offline; default 10 s: a phone that goes from one network to another is
+	// back by then, and nobody sees it flicker.
+	PresenceDelay time.Duration
+
 	// MaxRecover is how many events of one channel a client that was away is sent;
 	// default 10,000. Who missed more is told so (recovered: false) and reads
 	// history, which has pages.
@@ -74,8 +79,9 @@ type Config struct {
 }
 
 const (
-	defaultAuthTimeout = 5 * time.Second
-	defaultMaxRecover  = 10_000
+	defaultAuthTimeout   = 5 * time.Second
+	defaultPresenceDelay = 10 * time.Second
+	defaultMaxRecover    = 10_000
 )
 
 func (c Config) withDefaults() Config {
@@ -93,6 +99,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.AuthTimeout == 0 {
 		c.AuthTimeout = defaultAuthTimeout
+	}
+	if c.PresenceDelay == 0 {
+		c.PresenceDelay = defaultPresenceDelay
 	}
 	if c.MaxRecover == 0 {
 		c.MaxRecover = defaultMaxRecover

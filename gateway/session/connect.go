@@ -18,7 +18,8 @@ import (
 //
 //	connect   the token says who it is
 //	          the user and his device become known (Devices.Connect)
-//	known     the session is registered: from here on it hears of every event
+//	known     the session is registered, and has the channels that were asked for: from
+//	          here on it hears of every event
 //	          positions are read
 //	stand     the reply says where each channel stands; what was heard since it
 //	          was registered has only moved heads, and is read like anything missed
@@ -150,8 +151,11 @@ func recoverable(subs map[string]*protocol.SubscribeRequest, caller entity.Calle
 
 // Error codes of Centrifuge that no entity.Code stands for.
 const (
-	codeTokenExpired = 109 // SDKs ask for a new token and connect again.
-	codeNotAvailable = 108
+	codeUnknownChannel = 102
+	codeSubscribed     = 105
+	codeLimit          = 106
+	codeNotAvailable   = 108
+	codeTokenExpired   = 109 // SDKs ask for a new token and connect again.
 )
 
 // refuse answers a connect that cannot be. A token that is no good ends the
@@ -164,6 +168,7 @@ func (s *Session) refuse(id uint32, err *entity.Error) {
 		return
 	}
 	s.hub.unregister(s)
+	s.forgetAll()
 	s.state, s.waiting = refused, nil
 	s.authBy = s.hub.Now().Add(s.hub.AuthTimeout).UnixMilli()
 	s.schedule()
@@ -200,9 +205,12 @@ func (j *joining) known(r entity.Result) {
 			refs = append(refs, ref)
 		}
 	}
-	tooMany, ok := j.enter()
+	tooMany, came, ok := j.enter()
 	if !ok {
 		return
+	}
+	if came {
+		j.hub.tellPresence(keyOf(j.caller))
 	}
 	if tooMany != nil {
 		tooMany.Disconnect(TooManySessions)
@@ -210,15 +218,22 @@ func (j *joining) known(r entity.Result) {
 	j.hub.backend.Positions(j.caller, refs, j.stand)
 }
 
-// enter puts the session into the index, unless it is over by now. tooMany has to
-// make room for it.
-func (j *joining) enter() (tooMany *Session, ok bool) {
+// enter puts the session into the index, unless it is over by now, and asks for its
+// channels. tooMany has to make room for it; came says that the user has come with
+// it, which has to be told.
+func (j *joining) enter() (tooMany *Session, came, ok bool) {
 	j.mu.Lock() // So that a session which closes is not left in the index.
 	defer j.mu.Unlock()
 	if j.state != connecting {
-		return nil, false
+		return nil, false, false
 	}
-	return j.hub.register(j.Session), true
+	tooMany, came = j.hub.register(j.Session)
+	for ref := range j.asked {
+		if ref.Kind == pb.Kind_CONVERSATION {
+			j.ask(ref.ID)
+		}
+	}
+	return tooMany, came, true
 }
 
 // stand answers the connect command.
@@ -269,7 +284,7 @@ func (j *joining) answerConnect(positions []entity.Position, now time.Time) bool
 		if _, looked := j.asked[ref]; !looked {
 			code = unsubscribedIdle // There was no room for it.
 		}
-		j.push(&protocol.Push{Channel: name, Unsubscribe: &protocol.Unsubscribe{Code: code, Reason: unsubscribedReason[code]}})
+		j.pushUnsubscribe(name, code)
 	}
 	j.makeRoom(0)
 	j.behind = true
@@ -281,33 +296,59 @@ func (j *joining) answerConnect(positions []entity.Position, now time.Time) bool
 	return true
 }
 
-// place puts a channel where the client is, if what it missed can be sent, or
-// else at the head. nil: there is nothing there for him. The caller holds mu.
-func (s *Session) place(p entity.Position, asked *protocol.SubscribeRequest) *protocol.SubscribeResult {
-	if p.Err != nil {
+// place puts a channel that was asked for where the client is, if what it missed can
+// be sent, or else at the head. nil: there is nothing there for him, and the channel
+// is not the client's any more. The caller holds mu.
+func (s *Session) place(p entity.Position, request *protocol.SubscribeRequest) *protocol.SubscribeResult {
+	c := s.find(p.Ref)
+	head, ended := c.stands(p)
+	recovered := request.GetRecover() && request.GetEpoch() == p.Epoch &&
+		request.GetOffset() <= p.Head && p.Head-request.GetOffset() <= s.hub.MaxRecover && request.GetOffset()+1 >= p.Floor
+	pos := p.Head
+	if recovered {
+		pos = request.GetOffset()
+	}
+	switch {
+	case p.Err != nil:
+		s.displace(c)
+		return nil
+	case ended && pos == head: // He left, and has or had heard it all.
+		s.forget(c)
 		return nil
 	}
 	s.hub.epochs.put(p.Ref, p.Epoch)
-	recovered := asked.GetRecover() && asked.GetEpoch() == p.Epoch &&
-		asked.GetOffset() <= p.Head && p.Head-asked.GetOffset() <= s.hub.MaxRecover
-	pos := p.Head
-	if recovered {
-		pos = asked.GetOffset()
-	}
-	if p.Ended && pos == p.Head {
-		return nil // He left, and has or had heard it all.
-	}
-	c := s.find(p.Ref)
-	if c == nil {
-		c = s.add(p.Ref.ID, pos)
-	}
-	// What it heard since it was registered is in c.head.
-	c.pos, c.head, c.used = pos, max(p.Head, c.head), s.tickle()
-	c.fresh, c.ending = false, p.Ended
+	c.pos, c.head, c.used = pos, head, s.tickle()
+	c.stage, c.ending = known, ended
+	s.behind = true
 	return &protocol.SubscribeResult{
 		Recoverable: true, Positioned: true, Epoch: p.Epoch, Offset: pos,
-		Recovered: recovered, WasRecovering: asked.GetRecover(),
+		Recovered: recovered, WasRecovering: request.GetRecover(),
 	}
+}
+
+// stands says up to where a log is a user's whose position was read, and whether it
+// ends there. What the channel heard since it was asked for may be newer.
+func (c *channel) stands(p entity.Position) (head uint64, ended bool) {
+	switch {
+	case c.ending:
+		// He left: after the position was read, unless it reaches as far.
+		return max(c.head, p.Head), p.Ended || p.Head < c.head
+	case p.Ended && c.pos == unplaced:
+		return p.Head, true // What was heard was for others.
+	default:
+		return max(c.head, p.Head), false // If he had left, he has been named since.
+	}
+}
+
+// displace ends a channel that was asked for in vain. If an event has named the
+// user since, he has joined after his position was read, and it goes on as one that
+// the client is to be told of. The caller holds mu.
+func (s *Session) displace(c *channel) {
+	if c.pos == unplaced {
+		s.forget(c)
+		return
+	}
+	c.stage, c.watched, s.behind = fresh, false, true
 }
 
 // secondsUntil is the life of a token as SDKs want it: in whole seconds, and

@@ -83,16 +83,22 @@ func IsTooLarge(err error) bool {
 	return errors.As(err, &broken) && broken.TooLarge
 }
 
-// Codes and reasons of an `unsubscribe` push. SDKs do not look at them for
-// channels that the server subscribed them to; people with a debugger do.
+// Codes and reasons of an `unsubscribe` push. Where a client had subscribed itself,
+// SDKs subscribe again after those from 2500 on, at once and whatever happens: so
+// only what a new subscription heals has such a code. For channels that the server
+// subscribed them to, they look at none; people with a debugger do.
 const (
-	unsubscribedLeft   = 2000 // he is not in the conversation any more
-	unsubscribedIdle   = 2001 // its place was needed for another one
-	unsubscribedBroken = 2002 // it cannot be read
+	unsubscribedLeft    = 2000 // he is not in the conversation any more
+	unsubscribedIdle    = 2001 // its place was needed for another one
+	unsubscribedBroken  = 2002 // it cannot be read
+	unsubscribedExpired = 2500 // what comes next in it is gone; a new subscription begins at the head
+	unsubscribedMoved   = 2501 // the client's own subscription takes its place, and is under way
 )
 
 var unsubscribedReason = map[uint32]string{
-	unsubscribedLeft:   "you are not in the conversation any more",
-	unsubscribedIdle:   "a busier conversation needed the place",
-	unsubscribedBroken: "the conversation cannot be read",
+	unsubscribedLeft:    "you are not in the conversation any more",
+	unsubscribedIdle:    "a busier conversation needed the place",
+	unsubscribedBroken:  "the conversation cannot be read",
+	unsubscribedExpired: "what you have missed is no longer there; subscribe again, and read history",
+	unsubscribedMoved:   "your own subscription takes the place of this one",
 }

@@ -19,10 +19,15 @@ type Hub struct {
 	flusher  atomic.Pointer[Flusher]
 	connect  *entity.Method // Devices.Connect
 
-	users   [userShards]userShard
-	epochs  epochs
-	frame   wire.Frame // of the event that is being published
-	metrics *metrics
+	users    [userShards]userShard
+	holders  holders
+	presence presence
+	epochs   epochs
+	metrics  *metrics
+
+	// What is below is the publishing goroutine's.
+	frame    wire.Frame // of the event that is being published
+	watchers []*Session // who hears it because they have its channel
 }
 
 // userShards is how many locks the index of users has: with a publisher, two
@@ -40,6 +45,8 @@ type userKey struct {
 	number uint64
 }
 
+func keyOf(c entity.Caller) userKey { return userKey{c.Tenant, c.Number} }
+
 // connectMethod is what makes a user and his device known.
 const connectMethod = "Devices.Connect"
 
@@ -48,6 +55,9 @@ func NewHub(cfg Config) (*Hub, error) {
 	h := &Hub{Config: cfg.withDefaults()}
 	if h.connect = h.Registry.ByName(connectMethod); h.connect == nil {
 		return nil, errors.New("the registry has no method " + connectMethod)
+	}
+	if err := h.presence.init(h.Registry); err != nil {
+		return nil, err
 	}
 	h.metrics = newMetrics(h.Config)
 	for i := range h.users {
@@ -76,38 +86,59 @@ func (h *Hub) Published(e *entity.Event) {
 	if e.Audience == nil {
 		return
 	}
-	framed, heard := false, 0
+	p := publication{hub: h, event: e}
 	for _, number := range e.Audience.Users {
 		for _, s := range h.sessions(userKey{e.Ref.Tenant, number}) {
-			if !framed {
-				framed = true
-				h.frame.Reset(h.channelOf(e.Ref), e)
-			}
-			if s.hear(e, &h.frame) {
-				heard++
-			}
+			p.tell(s, true)
 		}
 	}
-	if framed && h.frame.Unreadable() {
+	if e.Audience.Watchers && e.Ref.Kind == pb.Kind_CONVERSATION {
+		for _, s := range h.watching(e.Ref) {
+			if _, heard := slices.BinarySearch(e.Audience.Users, s.caller.Number); !heard {
+				p.tell(s, false)
+			}
+		}
+		clear(h.watchers) // Sessions that end are not to be kept.
+	}
+	if p.framed && h.frame.Unreadable() {
 		h.metrics.unreadable.Inc()
 	}
 	if e.Seq == 0 {
-		h.metrics.signals.Add(float64(heard))
+		h.metrics.signals.Add(float64(p.heard))
 	} else {
-		h.metrics.publications.Add(float64(heard))
+		h.metrics.publications.Add(float64(p.heard))
 	}
 }
 
-// channelOf is the channel of a log for whoever hears it live.
-func (h *Hub) channelOf(ref entity.Ref) string {
-	user := ""
-	if ref.Kind == pb.Kind_USER {
-		// Only he himself has a name for it.
-		if own := h.sessions(userKey{ref.Tenant, ref.ID}); len(own) > 0 {
-			user = own[0].caller.User
-		}
+// A publication is an event on its way to the sessions that hear it.
+type publication struct {
+	hub    *Hub
+	event  *entity.Event
+	framed bool // the hub's frame is this event's
+	heard  int  // sessions that it was queued for
+}
+
+// tell hands the event to one session.
+func (p *publication) tell(s *Session, named bool) {
+	if !p.framed {
+		p.framed = true
+		p.hub.frame.Reset(p.hub.channelOf(p.event), p.event)
 	}
-	return channelName(ref, user)
+	if s.hear(p.event, &p.hub.frame, named) {
+		p.heard++
+	}
+}
+
+// channelOf is the channel of an event for whoever hears it live.
+func (h *Hub) channelOf(e *entity.Event) string {
+	if e.Ref.Kind != pb.Kind_USER {
+		return channelName(e.Ref, "")
+	}
+	own := h.sessions(userKey{e.Ref.Tenant, e.Ref.ID})
+	if e.Seq == 0 || len(own) == 0 {
+		return "" // A signal may be for others, and only he himself has a name for his log.
+	}
+	return channelName(e.Ref, own[0].caller.User)
 }
 
 // Released hears that a group is through, and has what it caused written.
@@ -125,14 +156,27 @@ func (h *Hub) sessions(k userKey) []*Session {
 	return u.sessions[k]
 }
 
+// appendAll appends every session of the shard.
+func (u *userShard) appendAll(to []*Session) []*Session {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	for _, all := range u.sessions {
+		to = append(to, all...)
+	}
+	return to
+}
+
 // register adds a session to the index. It returns the session that has to make
-// room for it, or nil.
-func (h *Hub) register(s *Session) (tooMany *Session) {
-	k := userKey{s.caller.Tenant, s.caller.Number}
+// room for it, or nil, and whether the user has come with it, which has to be told.
+func (h *Hub) register(s *Session) (tooMany *Session, came bool) {
+	k := keyOf(s.caller)
 	u := h.shard(k)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	all := append(slices.Clone(u.sessions[k]), s)
+	if len(all) == 1 {
+		came = h.presence.came(s.caller)
+	}
 	if len(all) > s.policy.MaxSessions {
 		// A device that came back has left dead sessions of its own; another device's
 		// goes only if there is none, for the code is terminal.
@@ -141,12 +185,12 @@ func (h *Hub) register(s *Session) (tooMany *Session) {
 		all = slices.Delete(all, old, old+1)
 	}
 	u.sessions[k] = all
-	return tooMany
+	return tooMany, came
 }
 
 // unregister removes a session from the index, if it is there.
 func (h *Hub) unregister(s *Session) {
-	k := userKey{s.caller.Tenant, s.caller.Number}
+	k := keyOf(s.caller)
 	u := h.shard(k)
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -155,6 +199,7 @@ func (h *Hub) unregister(s *Session) {
 	case i < 0:
 	case len(u.sessions[k]) == 1:
 		delete(u.sessions, k)
+		h.presence.left(s.caller, h.Now().Add(h.PresenceDelay))
 	default:
 		u.sessions[k] = slices.Delete(slices.Clone(u.sessions[k]), i, i+1)
 	}

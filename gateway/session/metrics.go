@@ -30,6 +30,10 @@ type metrics struct {
 	nothingToRead   prometheus.Counter
 	channelsDropped prometheus.Counter
 	channelsBroken  prometheus.Counter
+	watched         prometheus.Counter
+	searches        prometheus.Counter
+	presenceTold    prometheus.Counter
+	presenceFailed  prometheus.Counter
 
 	rpcs    *prometheus.CounterVec
 	seconds map[*entity.Method]prometheus.Observer
@@ -54,7 +58,7 @@ func newMetrics(cfg Config) *metrics {
 	}
 	m := &metrics{
 		sessions:   prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "kith", Subsystem: "gateway", Name: "sessions", Help: "Sessions that are open."}),
-		opened:     counter("sessions_opened_total", "Connections that became a WebSocket."),
+		opened:     counter("sessions_opened_total", "Connections whose session began: WebSockets after their handshake, raw TCP at once."),
 		connected:  counter("sessions_connected_total", "Sessions whose connect command succeeded."),
 		closed:     counters("sessions_closed_total", "Sessions that ended, by the reason.", "reason"),
 		badFrames:  counters("bad_frames_total", "Messages that broke a rule of the protocol, by the rule.", "reason"),
@@ -72,6 +76,11 @@ func newMetrics(cfg Config) *metrics {
 		nothingToRead:   counter("catchup_nothing_total", "Events that a session heard of and could not read."),
 		channelsDropped: counter("channels_dropped_total", "Channels unsubscribed because a session had too many."),
 		channelsBroken:  counter("channels_broken_total", "Channels unsubscribed because their log could not be read."),
+
+		watched:        counter("watches_total", "Channels that clients subscribed to themselves."),
+		searches:       counter("holder_searches_total", "Searches of all sessions for those that have a conversation's channel."),
+		presenceTold:   counter("presence_changes_total", "Times that the kernel was told that a user has come or gone."),
+		presenceFailed: counter("presence_failures_total", "Times that the kernel could not be told; for lack of time it is told once more."),
 
 		rpcs:    counters("rpc_total", "Results of rpcs, by method and code.", "method", "code"),
 		seconds: map[*entity.Method]prometheus.Observer{},

@@ -101,10 +101,10 @@ func (q *queue) drop() {
 	b.release()
 }
 
-// appendFramed appends a WebSocket frame whose payload fill appends.
+// appendFramed appends a frame whose payload fill appends.
 func appendFramed(dst []byte, p wire.Protocol, fill func([]byte) []byte) []byte {
 	mark := len(dst)
-	return wire.CloseFrame(fill(wire.OpenFrame(dst)), mark, p.Opcode())
+	return p.Close(fill(p.Open(dst)), mark)
 }
 
 // appendReply appends a reply or a push in a frame of its own. What cannot be

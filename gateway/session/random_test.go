@@ -15,9 +15,19 @@ import (
 // A follower is a client that believes what it is told and complains about
 // everything that does not follow from it.
 type follower struct {
-	t    *testing.T
-	at   map[string]uint64 // the offset of each channel it has
-	seen []string
+	t       *testing.T
+	at      map[string]uint64 // the offset of each channel it has
+	watched map[string]bool   // those that it subscribed to itself
+	asked   map[string]bool   // those that it wants to, and is not answered yet
+	resumed map[string]uint64 // the offset from which it wants to go on watching
+	ended   []string          // those that it unsubscribed from, and is not answered yet
+	seen    []string
+}
+
+func newFollower(t *testing.T) *follower {
+	return &follower{
+		t: t, at: map[string]uint64{}, watched: map[string]bool{}, asked: map[string]bool{}, resumed: map[string]uint64{},
+	}
 }
 
 // hear takes one line of what came.
@@ -28,6 +38,12 @@ func (f *follower) hear(line string) {
 	switch {
 	case name == "connected":
 		f.connected(strings.Fields(rest))
+	case name == "watching":
+		f.watching(rest)
+	case name == "refused":
+		f.refused(strings.Fields(rest))
+	case name == "unsubscribed":
+		f.ended = f.ended[1:]
 	case name[0] == '+':
 		var at uint64
 		f.scan(rest, "@%d", &at)
@@ -37,11 +53,15 @@ func (f *follower) hear(line string) {
 		f.at[name[1:]] = at
 	case name[0] == '-':
 		delete(f.at, name[1:])
+		delete(f.watched, name[1:])
 	case rest != "" && rest[0] == '#':
 		var offset uint64
 		var what string
 		f.scan(rest, "#%d %s", &offset, &what)
 		at, known := f.at[name]
+		if !known && slices.Contains(f.ended, name) {
+			return // It was on its way.
+		}
 		if !known || offset <= at || offset != at+1 && what != "Hole" {
 			f.complain(fmt.Sprintf("the client is at %d (%v)", at, known))
 		}
@@ -63,6 +83,39 @@ func (f *follower) connected(subs []string) {
 		now[name] = n
 	}
 	f.at = now
+}
+
+// watching takes the answer to a subscribe command.
+func (f *follower) watching(sub string) {
+	f.t.Helper()
+	name, at, _ := strings.Cut(sub, "@")
+	offset, recovered := strings.CutSuffix(at, "+")
+	var n uint64
+	f.scan(offset, "%d", &n)
+	delete(f.asked, name)
+	if slices.Contains(f.ended, name) {
+		return // The client has changed its mind.
+	}
+	resumed, again := f.resumed[name]
+	if _, had := f.at[name]; had || again != recovered || recovered && resumed != n {
+		f.complain(fmt.Sprintf("the client has it: %v; it wanted to go on at %d: %v", had, resumed, again))
+	}
+	delete(f.resumed, name)
+	f.at[name], f.watched[name] = n, true
+}
+
+// refused takes the refusal of a subscribe command.
+func (f *follower) refused(channelAndCode []string) {
+	f.t.Helper()
+	name := channelAndCode[0]
+	_, again := f.resumed[name]
+	delete(f.asked, name)
+	switch code := channelAndCode[1]; {
+	case code == "103":
+		delete(f.resumed, name)
+	case code == "105" && again:
+		f.complain("the client has no channel of which it is told that it has one")
+	}
 }
 
 func (f *follower) scan(s, format string, into ...any) {
@@ -95,7 +148,7 @@ func TestAnyOrder(t *testing.T) {
 			w.policy.OutQueueBytes = 4 << 10
 			w.policy.MaxChannels = 3 + rnd.IntN(3)
 			refs := []entity.Ref{w.conversation(5, 1, "ann"), w.conversation(6, 1, "ann"), w.conversation(7, 1, "ann"), w.conversation(8, 1)}
-			f := &follower{t: t, at: map[string]uint64{}}
+			f := newFollower(t)
 			l := w.open(wire.JSON)
 			for _, line := range l.connect("ann") {
 				f.hear(line)

@@ -16,7 +16,7 @@ import (
 type state uint8
 
 const (
-	opened     state = iota // a WebSocket, and no command yet
+	opened     state = iota // a connection, and no command yet
 	connecting              // connect was sent; the server works on it
 	refused                 // connect was refused; there is no second try
 	connected
@@ -61,8 +61,8 @@ type Session struct {
 // Open makes the session of a connection that was accepted just now.
 func (h *Hub) Open(conn Conn, p wire.Protocol) *Session { return h.OpenSince(conn, p, h.Now()) }
 
-// OpenSince makes the session of a connection that has become a WebSocket, and
-// was accepted a while ago: time to connect is counted from there.
+// OpenSince makes the session of a connection that was accepted a while ago, as
+// WebSockets are by the time they are some: time to connect is counted from there.
 func (h *Hub) OpenSince(conn Conn, p wire.Protocol, accepted time.Time) *Session {
 	s := &Session{hub: h, conn: conn, protocol: p, dialect: wire.Dialect{Protocol: p}, page: maxPage}
 	s.out.budget = unauthenticatedBytes
@@ -165,8 +165,8 @@ func (s *Session) end(d *Disconnect, reason string) {
 		s.hub.unregister(s)
 	}
 	s.state = closed
-	s.behind = false
-	s.channels, s.waiting = nil, nil
+	s.behind, s.waiting = false, nil
+	s.forgetAll()
 	s.due.Store(math.MaxInt64)
 	s.hub.metrics.sessions.Dec()
 	s.hub.metrics.closed.WithLabelValues(d.Name).Inc()
@@ -180,7 +180,7 @@ func (s *Session) end(d *Disconnect, reason string) {
 		reason = d.Reason
 	}
 	b := s.out.open()
-	b.b = wire.AppendClose(b.b, d.Code, reason)
+	b.b = s.protocol.AppendEnd(b.b, d.Code, reason)
 }
 
 // push queues a push. The caller holds mu.

@@ -142,8 +142,8 @@ func TestSizeOfAnIdleSession(t *testing.T) {
 	if l.session.out.buf != nil || l.session.channels != nil || l.session.waiting != nil {
 		t.Error("an idle session holds a buffer, channels or commands")
 	}
-	if l.dirty == 0 || l.dirty > 3 {
-		t.Errorf("the connection was called dirty %d times", l.dirty)
+	if n := l.dirty.Load(); n == 0 || n > 3 {
+		t.Errorf("the connection was called dirty %d times", n)
 	}
 }
 
@@ -171,7 +171,7 @@ func TestAPanicEndsItsSessionAlone(t *testing.T) {
 			w.settle()
 		},
 		"in a position": func(w *world, l *line) {
-			l.session.channels = []channel{{id: 5, fresh: true}}
+			l.session.channels = []channel{{id: 5, stage: fresh}}
 			l.session.conn = nil // Whom to tell.
 			l.session.positioned([]entity.Position{{Ref: entity.Conversation(1, 5), Epoch: "e"}})
 			l.session.conn = l

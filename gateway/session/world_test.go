@@ -3,8 +3,10 @@ package session
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,8 +27,8 @@ type world struct {
 	now    time.Time
 	policy entity.Policy
 	logs   map[entity.Ref]*eventLog
-	work   []func() // what the backend was asked, in order
-	calls  []*entity.Call
+	work   []func()       // what the backend was asked, in order
+	calls  []*entity.Call // but for those about presence
 	reply  func(c *entity.Call) entity.Result
 	full   bool // the backend refuses reads
 }
@@ -35,6 +37,8 @@ type world struct {
 // nobody but members.
 type eventLog struct {
 	epoch  string
+	floor  uint64
+	large  bool // its events go to watchers
 	events []*entity.Event
 	reach  map[string][]*pb.Interval
 }
@@ -86,7 +90,9 @@ func (w *world) Policy(t entity.Tenant) *entity.Policy {
 }
 
 func (w *world) Submit(c *entity.Call, done func(entity.Result)) {
-	w.calls = append(w.calls, c)
+	if c.Method != w.hub.presence.method {
+		w.calls = append(w.calls, c)
+	}
 	w.work = append(w.work, func() {
 		if c.Method.Name == connectMethod {
 			if w.logs[c.To] == nil {
@@ -121,13 +127,15 @@ func (w *world) position(viewer entity.Caller, ref entity.Ref) entity.Position {
 	if l == nil || len(l.reach[viewer.User]) == 0 {
 		return entity.Position{Ref: ref, Err: entity.Errorf(entity.NotFound, "there is no such log")}
 	}
-	last := l.reach[viewer.User][len(l.reach[viewer.User])-1]
-	p := entity.Position{Ref: ref, Head: uint64(len(l.events)), Epoch: l.epoch, Ended: last.Through != 0}
-	if p.Ended {
-		p.Head = last.Through
+	reach := entity.Reach{Intervals: l.reach[viewer.User]}
+	return entity.Position{
+		Ref: ref, Head: reach.Last(uint64(len(l.events))), Floor: l.floor, Epoch: l.epoch,
+		Ended: !present(reach.Intervals),
 	}
-	return p
 }
+
+// present reports whether somebody who may read these is a member now.
+func present(reach []*pb.Interval) bool { return len(reach) > 0 && reach[len(reach)-1].Through == 0 }
 
 func (w *world) Replay(viewer entity.Caller, ref entity.Ref, after uint64, limit int, done func(entity.Page)) {
 	if w.full {
@@ -144,6 +152,9 @@ func (w *world) replay(viewer entity.Caller, ref entity.Ref, after uint64, limit
 	l, p := w.logs[ref], w.position(viewer, ref)
 	if p.Err != nil {
 		return entity.Page{Err: p.Err}
+	}
+	if after+1 < l.floor {
+		return entity.Page{Err: entity.Errorf(entity.Expired, "it is gone")}
 	}
 	page := entity.Page{Through: after}
 	for _, e := range l.events[min(after, p.Head):p.Head] {
@@ -190,25 +201,61 @@ func (w *world) do() {
 	next()
 }
 
-// emit appends an event to a log and publishes it to those who may read it.
-func (w *world) emit(ref entity.Ref, by string, body proto.Message) *entity.Event {
+// emit appends an event to a log and publishes it to those who may read it, or to
+// the watchers of a large one. With marks it says more.
+func (w *world) emit(ref entity.Ref, by string, body proto.Message, marks ...func(*entity.Event)) *entity.Event {
 	l := w.log(ref)
 	if ref.Kind == pb.Kind_USER && len(l.reach) == 0 {
 		l.reach[by] = entity.Everything.Intervals
 	}
 	e := event(ref, uint64(len(l.events)+1), body)
 	e.By = by
-	e.Audience = &entity.Audience{}
+	e.Audience = &entity.Audience{Watchers: l.large}
 	for user, intervals := range l.reach {
-		if (entity.Reach{Intervals: intervals}).Allows(e.Seq) {
+		if !l.large && (entity.Reach{Intervals: intervals}).Allows(e.Seq) {
 			e.Audience.Users = append(e.Audience.Users, entity.UserNumber(ref.Tenant, user))
 		}
+	}
+	for _, mark := range marks {
+		mark(e)
 	}
 	slices.Sort(e.Audience.Users)
 	l.events = append(l.events, e)
 	w.hub.Published(e)
 	w.hub.Released()
 	return e
+}
+
+// lastOf marks the last event that a user hears of a log.
+func lastOf(user string) func(*entity.Event) {
+	return func(e *entity.Event) { e.Leaving = entity.UserNumber(e.Ref.Tenant, user) }
+}
+
+// naming marks an event that a user hears although it goes to watchers.
+func naming(user string) func(*entity.Event) {
+	return func(e *entity.Event) {
+		e.Audience.Users = append(e.Audience.Users, entity.UserNumber(e.Ref.Tenant, user))
+	}
+}
+
+// leave has a user leave a conversation, of which its log speaks. His own log hears
+// of it later.
+func (w *world) leave(ref entity.Ref, user string) {
+	l := w.log(ref)
+	reach := slices.Clone(l.reach[user])
+	last := len(reach) - 1
+	reach[last] = &pb.Interval{From: reach[last].From, Through: uint64(len(l.events) + 1)}
+	l.reach[user] = reach
+	w.emit(ref, user, &pb.MemberLeft{UserId: user}, lastOf(user))
+}
+
+// join has a user join a conversation. In a large one that is no event.
+func (w *world) join(ref entity.Ref, user string) {
+	l := w.log(ref)
+	l.reach[user] = append(slices.Clone(l.reach[user]), &pb.Interval{From: uint64(len(l.events) + 1)})
+	if !l.large {
+		w.emit(ref, user, &pb.MemberJoined{UserId: user})
+	}
 }
 
 func event(ref entity.Ref, seq uint64, body proto.Message) *entity.Event {
@@ -218,10 +265,16 @@ func event(ref entity.Ref, seq uint64, body proto.Message) *entity.Event {
 
 // signal publishes a signal to the members of a log.
 func (w *world) signal(ref entity.Ref) {
+	w.signalTo(ref, slices.Collect(maps.Keys(w.log(ref).reach))...)
+}
+
+// signalTo publishes a signal to some users alone or, if there are none, to whoever
+// watches the log.
+func (w *world) signalTo(ref entity.Ref, users ...string) {
 	e := event(ref, 0, &pb.MessageRevoked{Seq: 1})
-	e.Audience = &entity.Audience{}
-	for user := range w.log(ref).reach {
-		e.Audience.Users = append(e.Audience.Users, entity.UserNumber(ref.Tenant, user))
+	e.Audience = &entity.Audience{Watchers: len(users) == 0}
+	for _, user := range users {
+		naming(user)(e)
 	}
 	slices.Sort(e.Audience.Users)
 	w.hub.Published(e)
@@ -259,17 +312,18 @@ type line struct {
 	in       []byte // what the client got and has not looked at
 	unsent   []byte // what the socket did not take
 	window   int    // bytes that the socket takes; negative: all
-	dirty    int
+	dirty    atomic.Int32
 	commands uint32
+	watches  map[uint32]string // the channels of subscribe commands, by their ids
 }
 
 func (w *world) open(p wire.Protocol) *line {
-	l := &line{w: w, protocol: p, window: -1}
+	l := &line{w: w, protocol: p, window: -1, watches: map[uint32]string{}}
 	l.session = w.hub.Open(l, p)
 	return l
 }
 
-func (l *line) Dirty() { l.dirty++ }
+func (l *line) Dirty() { l.dirty.Add(1) }
 
 func (l *line) Write(b []byte) int {
 	l.unsent = append(l.unsent, b...)
@@ -323,22 +377,59 @@ func (l *line) connectCommand(user string, known ...string) *protocol.Command {
 	req := &protocol.ConnectRequest{Token: "1 " + user + " phone", Subs: map[string]*protocol.SubscribeRequest{}}
 	for _, k := range known {
 		name, at, _ := strings.Cut(k, "@")
-		at, epoch, other := strings.Cut(at, "/")
-		if !other {
-			epoch = "e1"
-		}
-		sub := &protocol.SubscribeRequest{Recover: true, Epoch: epoch}
-		if _, err := fmt.Sscan(at, &sub.Offset); err != nil {
-			l.w.t.Fatal(err)
-		}
-		req.Subs[name] = sub
+		req.Subs[name] = l.recover("", at)
 	}
 	return &protocol.Command{Id: l.next(), Connect: req}
+}
+
+// recover is a request for what comes after "2", an offset, or after "2/e0", one in
+// another epoch than e1.
+func (l *line) recover(channel, at string) *protocol.SubscribeRequest {
+	l.w.t.Helper()
+	at, epoch, other := strings.Cut(at, "/")
+	if !other {
+		epoch = "e1"
+	}
+	sub := &protocol.SubscribeRequest{Channel: channel, Recover: true, Epoch: epoch}
+	if _, err := fmt.Sscan(at, &sub.Offset); err != nil {
+		l.w.t.Fatal(err)
+	}
+	return sub
 }
 
 func (l *line) rpc(method, data string) {
 	l.w.t.Helper()
 	l.send(&protocol.Command{Id: l.next(), Rpc: &protocol.RPCRequest{Method: method, Data: []byte(data)}})
+}
+
+// watch subscribes to a channel; "c:5@2" recovers from an offset.
+func (l *line) watch(channel string) []string {
+	l.w.t.Helper()
+	l.send(l.watchCommand(channel))
+	l.w.settle()
+	return l.got()
+}
+
+func (l *line) watchCommand(channel string) *protocol.Command {
+	l.w.t.Helper()
+	name, at, known := strings.Cut(channel, "@")
+	req := &protocol.SubscribeRequest{Channel: name}
+	if known {
+		req = l.recover(name, at)
+	}
+	id := l.next()
+	l.watches[id] = name
+	return &protocol.Command{Id: id, Subscribe: req}
+}
+
+func (l *line) unwatch(channel string) []string {
+	l.w.t.Helper()
+	l.send(l.unwatchCommand(channel))
+	return l.got()
+}
+
+func (l *line) unwatchCommand(channel string) *protocol.Command {
+	return &protocol.Command{Id: l.next(), Unsubscribe: &protocol.UnsubscribeRequest{Channel: channel}}
 }
 
 // got flushes the connection and tells what came, a line for each reply or push.
@@ -351,28 +442,39 @@ func (l *line) got() []string {
 // read tells what came, without flushing.
 func (l *line) read() (all []string) {
 	l.w.t.Helper()
-	for len(l.in) > 0 {
-		op, payload, size := serverFrame(l.in)
-		if size == 0 {
-			break
-		}
-		l.in = l.in[size:]
-		if op == wire.Close {
-			code, _ := (wire.Message{Data: payload}).Closing()
+	for {
+		switch reply, code, ok := l.frame(); {
+		case !ok:
+			return all
+		case reply == nil:
 			all = append(all, fmt.Sprintf("close %d", code))
-			continue
+		default:
+			all = append(all, l.describe(reply))
 		}
-		var decoder protocol.ReplyDecoder = protocol.NewJSONReplyDecoder(payload)
-		if op == wire.Binary {
-			decoder = protocol.NewProtobufReplyDecoder(payload)
-		}
-		reply, err := decoder.Decode()
-		if reply == nil {
-			l.w.t.Fatalf("a frame is no reply: %v: %q", err, payload)
-		}
-		all = append(all, l.describe(reply))
 	}
-	return all
+}
+
+// frame takes the next frame out of what came: a reply, or the code of a close.
+func (l *line) frame() (reply *protocol.Reply, code uint16, ok bool) {
+	l.w.t.Helper()
+	op, payload, size := serverFrame(l.in)
+	if size == 0 {
+		return nil, 0, false
+	}
+	l.in = l.in[size:]
+	if op == wire.Close {
+		code, _ = (wire.Message{Data: payload}).Closing()
+		return nil, code, true
+	}
+	var decoder protocol.ReplyDecoder = protocol.NewJSONReplyDecoder(payload)
+	if op == wire.Binary {
+		decoder = protocol.NewProtobufReplyDecoder(payload)
+	}
+	reply, err := decoder.Decode()
+	if reply == nil {
+		l.w.t.Fatalf("a frame is no reply: %v: %q", err, payload)
+	}
+	return reply, 0, true
 }
 
 // serverFrame splits a frame that a server sent.
@@ -397,6 +499,8 @@ func serverFrame(b []byte) (op wire.Opcode, payload []byte, size int) {
 
 func (l *line) describe(r *protocol.Reply) string {
 	switch {
+	case r.Error != nil && l.watches[r.Id] != "":
+		return fmt.Sprintf("refused %s %d", l.watches[r.Id], r.Error.Code)
 	case r.Error != nil:
 		return fmt.Sprintf("error %d", r.Error.Code)
 	case r.Connect != nil:
@@ -405,6 +509,11 @@ func (l *line) describe(r *protocol.Reply) string {
 		return "result " + string(r.Rpc.Data)
 	case r.Refresh != nil:
 		return fmt.Sprintf("refreshed %d", r.Refresh.Ttl)
+	case r.Subscribe != nil:
+		if !r.Subscribe.Recoverable || !r.Subscribe.Positioned || r.Subscribe.Epoch == "" {
+			l.w.t.Errorf("a subscription that cannot be recovered: %v", r.Subscribe)
+		}
+		return "watching " + describeSub(l.watches[r.Id], r.Subscribe)
 	case r.Unsubscribe != nil:
 		return "unsubscribed"
 	case r.Ping != nil:
@@ -414,7 +523,7 @@ func (l *line) describe(r *protocol.Reply) string {
 	case r.Push.Pub != nil:
 		return fmt.Sprintf("%s #%d %s", r.Push.Channel, r.Push.Pub.Offset, l.eventName(r.Push.Pub.Data))
 	case r.Push.Message != nil:
-		return "signal " + l.eventName(r.Push.Message.Data)
+		return strings.TrimSpace("signal " + l.eventName(r.Push.Message.Data) + " " + l.eventChannel(r.Push.Message.Data))
 	case r.Push.Subscribe != nil:
 		return fmt.Sprintf("+%s @%d", r.Push.Channel, r.Push.Subscribe.Offset)
 	case r.Push.Unsubscribe != nil:
@@ -438,17 +547,30 @@ func (l *line) eventName(data []byte) string {
 	return e.Type
 }
 
+// eventChannel is where a signal says that it is from.
+func (l *line) eventChannel(data []byte) string {
+	var e pb.Event
+	if err := l.session.dialect.Payload.Unmarshal(data, &e); err != nil {
+		l.w.t.Fatal(err)
+	}
+	return e.Channel
+}
+
 func describeSubs(subs map[string]*protocol.SubscribeResult) string {
 	var all []string
 	for name, s := range subs {
-		text := fmt.Sprintf("%s@%d", name, s.Offset)
-		if s.Recovered {
-			text += "+"
-		}
-		all = append(all, text)
+		all = append(all, describeSub(name, s))
 	}
 	slices.Sort(all)
 	return strings.Join(all, " ")
+}
+
+func describeSub(name string, s *protocol.SubscribeResult) string {
+	text := fmt.Sprintf("%s@%d", name, s.Offset)
+	if s.Recovered {
+		text += "+"
+	}
+	return text
 }
 
 // expect compares what came with what should have.

@@ -19,8 +19,12 @@ import (
 type Config struct {
 	Hub *session.Hub
 
-	// Listen are the addresses, host and port each; default 127.0.0.1:8000.
+	// Listen are the addresses for WebSockets, host and port each; default
+	// 127.0.0.1:8000.
 	Listen []string
+	// ListenTCP are the addresses for raw TCP: wire.Stream, and no handshake.
+	// Default none.
+	ListenTCP []string
 	// Path is where WebSockets are; default /connection/websocket, which is what
 	// the SDKs' documentation uses.
 	Path string
@@ -29,8 +33,9 @@ type Config struct {
 	// host always may, and so does whatever is not a browser and sends no Origin.
 	Origins []string
 
-	// MaxConnections caps the connections; 0: as many as the limit of open files
-	// allows, less FileReserve. More are closed at once and counted.
+	// MaxConnections caps the connections at all addresses together; 0: as many as the
+	// limit of open files allows, less FileReserve. More are closed at once and
+	// counted.
 	MaxConnections int
 	// FileReserve is how many open files are left to the store and the other
 	// listeners, each at its own limit; default 2,000. Who runs out of them loses

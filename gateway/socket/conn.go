@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/panjf2000/gnet/v2"
@@ -16,9 +17,9 @@ import (
 const (
 	// maxMessageBytes bounds a message of a client.
 	maxMessageBytes = 64 << 10
-	// closeGrace is how long a client has to answer a close frame. Whoever closes
-	// with unread bytes resets the connection, and the client may then never see
-	// why it ended.
+	// closeGrace is how long a client has to answer a close frame, or on raw TCP to
+	// hang up. Whoever closes with unread bytes resets the connection, and the client
+	// may then never see why it ended.
 	closeGrace = time.Second
 )
 
@@ -28,7 +29,7 @@ type phase uint8
 const (
 	handshaking phase = iota
 	talking
-	closing // our close frame is written; the client has closeGrace for its own
+	closing // our last frame is written; the client has closeGrace for its own, or to go
 	cut     // what it sends makes no sense any more; it has closeGrace to read why
 	dead
 )
@@ -37,7 +38,7 @@ const (
 type conn struct {
 	gnet     gnet.Conn
 	loop     *loop
-	session  *session.Session // nil: it is not a WebSocket yet
+	session  *session.Session // nil: it is to become a WebSocket
 	frames   wire.Decoder
 	address  netip.Prefix // that it is counted by
 	accepted int64        // when, in Unix milliseconds
@@ -46,10 +47,11 @@ type conn struct {
 	index    int          // in loop.conns
 	left     int32        // bytes that were left of an unfinished message
 	held     int32        // what of it counts as a stranger's
-	opcode   wire.Opcode
+	protocol wire.Protocol
 	phase    phase
 	stalled  bool   // in loop.stalled
 	stranger bool   // no token has said yet whose it is
+	finished bool   // there is an end to what it is sent
 	pong     []byte // the answer to the last ping of what is being read
 }
 
@@ -103,10 +105,15 @@ func (c *conn) upgrade(b []byte) (n int, open bool) {
 	if err != nil {
 		return len(b), c.refuse(err)
 	}
-	c.phase, c.closeBy, c.opcode = talking, 0, u.Protocol.Opcode()
-	c.session = c.loop.server.cfg.Hub.OpenSince(c, u.Protocol, time.UnixMilli(c.accepted))
+	c.talk(u.Protocol)
 	_, err = c.gnet.Write(u.AppendResponse(nil))
 	return n, err == nil
+}
+
+// talk begins the session.
+func (c *conn) talk(p wire.Protocol) {
+	c.phase, c.closeBy, c.protocol = talking, 0, p
+	c.session = c.loop.server.cfg.Hub.OpenSince(c, p, time.UnixMilli(c.accepted))
 }
 
 // refuse answers a request that is not one for our WebSocket.
@@ -142,7 +149,7 @@ func (c *conn) receive(b []byte) (n int, open bool) {
 		return len(b), true
 	}
 	most := c.maxMessage()
-	m, n, err := c.frames.Next(b, most)
+	m, n, err := c.next(b, most)
 	switch {
 	case err != nil:
 		c.spurn(err, most)
@@ -152,6 +159,17 @@ func (c *conn) receive(b []byte) (n int, open bool) {
 		return n, true
 	}
 	return n, c.message(m)
+}
+
+// next finds the next message at the front of b. The zero Message: none is whole.
+func (c *conn) next(b []byte, most int) (m wire.Message, n int, err error) {
+	if c.protocol != wire.Stream {
+		return c.frames.Next(b, most)
+	}
+	if m.Data, n, err = wire.NextDelimited(b, most); n > 0 {
+		m.Op = c.protocol.Opcode()
+	}
+	return m, n, err
 }
 
 // message takes a whole message. It returns false if the connection is over.
@@ -166,7 +184,7 @@ func (c *conn) message(m wire.Message) bool {
 	case c.phase != talking || m.Op == wire.Pong:
 	case m.Op == wire.Ping:
 		c.ping(m.Data)
-	case m.Op != c.opcode:
+	case m.Op != c.protocol.Opcode():
 		c.session.Fail(&wire.Error{Code: wire.CloseUnsupported, Msg: session.BadKind.Reason})
 	default:
 		c.session.Receive(m.Data)
@@ -238,12 +256,23 @@ func (c *conn) flush() {
 	switch {
 	case over && full:
 		c.close() // It is not reading; it will not read this either.
-	case over && c.phase == talking:
-		c.phase = closing
-		c.closeBy = c.loop.server.cfg.Now().Add(closeGrace).UnixMilli()
+	case over:
+		c.finish()
 	case full && !c.stalled:
 		c.stalled = true
 		c.loop.stalled = append(c.loop.stalled, c)
+	}
+}
+
+// finish gives the client, which has been sent the last frame, time to read it.
+func (c *conn) finish() {
+	if c.phase == talking {
+		c.phase = closing
+		c.closeBy = c.loop.server.cfg.Now().Add(closeGrace).UnixMilli()
+	}
+	if c.protocol == wire.Stream && !c.finished {
+		c.finished = true
+		_ = syscall.Shutdown(c.gnet.Fd(), syscall.SHUT_WR) // After an error the connection is dead.
 	}
 }
 

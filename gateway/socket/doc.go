@@ -1,6 +1,12 @@
-// Package socket listens for WebSockets on gnet and carries bytes between them
-// and sessions. It knows frames, buffers, deadlines and file descriptors, and
-// nothing of what is said.
+// Package socket listens on gnet, for WebSockets and for raw TCP, and carries bytes
+// between connections and sessions. It knows frames, buffers, deadlines and file
+// descriptors, and nothing of what is said.
+//
+// The two doors differ in their framing and in how a connection begins and ends. A
+// WebSocket begins with its handshake and ends with a close frame, which the client
+// answers. Raw TCP is for Kith's own clients: it begins with the first command, and
+// ends with a disconnect push and the end of the stream. Everything else, limits
+// included, is one.
 //
 // A connection belongs to one event loop, and everything about it happens there:
 // reading, writing, closing. Other goroutines only put it on its loop's list of

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"syscall"
 
 	gnetsocket "github.com/panjf2000/gnet/v2/pkg/socket"
@@ -89,7 +90,7 @@ func boundTo(fd int) (*net.TCPAddr, error) {
 func (s *Server) reserve() (addrs []string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, listen := range s.cfg.Listen {
+	for _, listen := range slices.Concat(s.cfg.Listen, s.cfg.ListenTCP) {
 		p, err := reserve(listen)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", listen, err)
@@ -103,7 +104,25 @@ func (s *Server) reserve() (addrs []string, err error) {
 		}
 		addrs = append(addrs, "tcp://"+net.JoinHostPort(host, fmt.Sprint(p.addr.Port)))
 	}
+	for _, addr := range s.addrs[len(s.cfg.Listen):] {
+		s.streams[spotOf(addr)] = true
+	}
 	return addrs, nil
+}
+
+// spotOf is the address of a listener for comparing: gnet calls all addresses of
+// the machine nothing, and the system calls them [::].
+func spotOf(addr net.Addr) netip.AddrPort {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	spot := tcp.AddrPort()
+	ip := spot.Addr().Unmap().WithZone("")
+	if !ip.IsValid() {
+		ip = netip.IPv6Unspecified()
+	}
+	return netip.AddrPortFrom(ip, spot.Port())
 }
 
 // giveUp closes what reserve holds: the loops listen by now, or never will.

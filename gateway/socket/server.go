@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,9 +15,10 @@ import (
 
 	"kith/gateway/limit"
 	"kith/gateway/session"
+	"kith/gateway/wire"
 )
 
-// A Server carries sessions over WebSockets.
+// A Server carries sessions over WebSockets and raw TCP.
 type Server struct {
 	gnet.BuiltinEventEngine
 	cfg     Config
@@ -32,12 +34,14 @@ type Server struct {
 	stopping atomic.Bool // Run is to end
 	draining atomic.Bool // no new connections
 
+	streams map[netip.AddrPort]bool // where raw TCP is spoken; complete before anybody connects
+
 	loops   atomic.Pointer[[]*loop] // a slice never changes
 	drainBy atomic.Int64            // when the last connection is told to go, in Unix milliseconds
 
 	mu     sync.Mutex // guards what is below, and changes of loops
 	engine gnet.Engine
-	addrs  []net.Addr
+	addrs  []net.Addr // those for WebSockets first
 	places []place
 }
 
@@ -47,7 +51,10 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, metrics: newMetrics(cfg.Metrics), addresses: limit.NewAddresses(cfg.MaxPerAddress), started: make(chan struct{})}
+	s := &Server{
+		cfg: cfg, metrics: newMetrics(cfg.Metrics), addresses: limit.NewAddresses(cfg.MaxPerAddress),
+		started: make(chan struct{}), streams: map[netip.AddrPort]bool{},
+	}
 	s.loops.Store(&[]*loop{})
 	cfg.Hub.FlushBy(s)
 	return s, nil
@@ -76,7 +83,7 @@ func (s *Server) Run() error {
 	s.mu.Unlock()
 	switch {
 	case err != nil:
-		return fmt.Errorf("listen on %v: %w", s.cfg.Listen, err)
+		return fmt.Errorf("listen on %v: %w", slices.Concat(s.cfg.Listen, s.cfg.ListenTCP), err)
 	case !s.stopping.Load():
 		return errors.New("the socket engine stopped without being asked; the log says why, and often it is too many open files")
 	}
@@ -86,13 +93,21 @@ func (s *Server) Run() error {
 // Started is closed once the server listens.
 func (s *Server) Started() <-chan struct{} { return s.started }
 
-// Addrs are the addresses that the server listens on, with the ports that the
-// system chose. It waits for Started.
+// Addrs are the addresses that the server listens on for WebSockets, with the
+// ports that the system chose. It waits for Started.
 func (s *Server) Addrs() []net.Addr {
 	<-s.started
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.addrs
+	return s.addrs[:len(s.cfg.Listen)]
+}
+
+// TCPAddrs are those for raw TCP.
+func (s *Server) TCPAddrs() []net.Addr {
+	<-s.started
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.addrs[len(s.cfg.Listen):]
 }
 
 // Connections is how many there are.
@@ -221,6 +236,9 @@ func (s *Server) OnOpen(g gnet.Conn) ([]byte, gnet.Action) {
 	c := &conn{
 		gnet: g, loop: l, address: address, stranger: true,
 		accepted: now.UnixMilli(), closeBy: now.Add(s.cfg.HandshakeTimeout).UnixMilli(),
+	}
+	if s.streams[spotOf(g.LocalAddr())] {
+		c.talk(wire.Stream) // There is nothing to agree on.
 	}
 	g.SetContext(c)
 	l.add(c)

@@ -241,7 +241,12 @@ const patience = 20 * time.Second
 
 func (w *world) dial() *raw {
 	w.t.Helper()
-	c, err := net.Dial("tcp", w.addr())
+	return w.dialAt(w.server.Addrs()[0])
+}
+
+func (w *world) dialAt(addr net.Addr) *raw {
+	w.t.Helper()
+	c, err := net.Dial("tcp", addr.String())
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -32,17 +32,16 @@ func BenchmarkDecodeRPC(b *testing.B) {
 		b.Run(d.name(), func(b *testing.B) {
 			data := must(d.Payload.Append(nil, aSend()))
 			message := must(appendCommand(nil, d.Protocol, rpc(7, "Messages.Send", data)))
-			frame := clientFrame(d.Protocol.Opcode(), true, message)
+			frame := sent(d.Protocol, message)
 			received := make([]byte, len(frame))
 			b.ReportAllocs()
 			for b.Loop() {
 				copy(received, frame)
-				var ws Decoder
-				m, _, err := ws.Next(received, 64<<10)
+				message, err := arrived(d.Protocol, received)
 				if err != nil {
 					b.Fatal(err)
 				}
-				for cmd, err := range d.Protocol.Commands(m.Data) {
+				for cmd, err := range d.Protocol.Commands(message) {
 					if err != nil {
 						b.Fatal(err)
 					}
@@ -56,6 +55,30 @@ func BenchmarkDecodeRPC(b *testing.B) {
 	}
 }
 
+// BenchmarkFraming is what a command and a reply of 120 bytes cost beside what they
+// say: a WebSocket's headers and its mask, or the length of a frame.
+func BenchmarkFraming(b *testing.B) {
+	for _, p := range []Protocol{Protobuf, Stream} {
+		b.Run(p.String(), func(b *testing.B) {
+			message := must(appendCommand(nil, p, rpc(7, "Messages.Send", make([]byte, 96))))
+			frame := sent(p, message)
+			received := make([]byte, len(frame))
+			var out []byte
+			b.ReportAllocs()
+			for b.Loop() {
+				copy(received, frame)
+				got, err := arrived(p, received)
+				if err != nil {
+					b.Fatal(err)
+				}
+				out = p.Close(append(p.Open(out[:0]), got...), 0)
+			}
+			b.ReportMetric(float64(len(frame)-len(message)), "in-B/frame")
+			b.ReportMetric(float64(len(out)-len(message)), "out-B/frame")
+		})
+	}
+}
+
 func BenchmarkReplyAndPublication(b *testing.B) {
 	for _, d := range dialects {
 		b.Run(d.name(), func(b *testing.B) {
@@ -64,9 +87,9 @@ func BenchmarkReplyAndPublication(b *testing.B) {
 			e, reply := anEvent(), &pb.SendResponse{Seq: 271828, At: 1765432100123}
 			b.ReportAllocs()
 			for b.Loop() {
-				out = OpenFrame(out[:0])
+				out = d.Protocol.Open(out[:0])
 				out, _ = d.AppendResult(out, 7, reply)
-				out = CloseFrame(out, 0, d.Protocol.Opcode())
+				out = d.Protocol.Close(out, 0)
 				f.Reset("c:3141592653589793", e)
 				out = append(out, f.For(d.Dialect)...)
 			}

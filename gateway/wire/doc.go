@@ -3,7 +3,8 @@
 //
 // There are three layers, each usable alone:
 //
-//   - WebSocket (RFC 6455), server side: ParseUpgrade, Decoder, AppendFrame.
+//   - WebSocket (RFC 6455), server side: ParseUpgrade, Decoder, AppendFrame. Or
+//     raw TCP instead, where each frame has its length before it: NextDelimited.
 //   - Centrifuge's client protocol, version 2, as JSON or protobuf: Protocol
 //     decodes commands and appends replies and pushes.
 //   - Payloads, what commands and publications carry: messages of kith.v1 as

@@ -10,9 +10,15 @@ import (
 	"kith/actors/pb"
 )
 
-// unframe takes the one WebSocket message out of what a server sends.
+// unframe takes the one message out of what a server sends.
 func unframe(t *testing.T, p Protocol, b []byte) []byte {
 	t.Helper()
+	if p == Stream {
+		if _, n, err := NextDelimited(b, 1<<20); err != nil || n != len(b) {
+			t.Fatalf("%x is not one frame: %d of %d bytes, %v", b, n, len(b), err)
+		}
+		return b
+	}
 	op, size := Opcode(b[0]&opBits), 2
 	switch b[1] {
 	case len16:
@@ -79,7 +85,7 @@ func TestEventThatCannotBeEncodedIsUnreadableAtItsSeq(t *testing.T) {
 			if err := d.Payload.Unmarshal(replies[0].Push.Pub.Data, &got); err != nil {
 				t.Fatalf("%s, %s: %v", name, d.name(), err)
 			}
-			want := &pb.Event{Type: 2, Seq: 7, At: 8, By: readable(e.By)}
+			want := &pb.Event{Type: 2, Seq: 7, At: 8, By: envelope{by: e.By}.readable().by}
 			if !proto.Equal(&got, want) || replies[0].Push.Pub.Offset != 7 || !f.Unreadable() {
 				t.Errorf("%s, %s: %v at %d, unreadable %v", name, d.name(), &got, replies[0].Push.Pub.Offset, f.Unreadable())
 			}
@@ -87,17 +93,19 @@ func TestEventThatCannotBeEncodedIsUnreadableAtItsSeq(t *testing.T) {
 	}
 }
 
-func TestSignalIsMessage(t *testing.T) {
+func TestSignalIsMessageThatSaysWhereItIsFrom(t *testing.T) {
 	e := anEvent()
 	e.Seq = 0
+	body := must(proto.Marshal(e.Body))
 	for _, d := range dialects {
 		var f Frame
 		f.Reset("c:1", e)
 		replies := decodeReplies(t, d.Protocol, unframe(t, d.Protocol, f.For(d.Dialect)))
 		push := replies[0].Push
+		want := &pb.Event{Type: e.Type.Number, At: e.At, By: "alice", Body: body, Channel: "c:1"}
 		var got pb.Event
-		if err := d.Payload.Unmarshal(push.GetMessage().GetData(), &got); err != nil || got.Seq != 0 || got.By != "alice" || push.Pub != nil {
-			t.Errorf("%s: %v, %v", d.name(), push, err)
+		if err := d.Payload.Unmarshal(push.GetMessage().GetData(), &got); err != nil || !proto.Equal(&got, want) || push.Pub != nil {
+			t.Errorf("%s: %v, %v, want %v", d.name(), push, err, want)
 		}
 	}
 }
@@ -134,6 +142,8 @@ func TestDialect(t *testing.T) {
 		{Protobuf, "", Dialect{Protobuf, JSONPayload}, true},
 		{Protobuf, "proto", Dialect{Protobuf, ProtoPayload}, true},
 		{Protobuf, "xml", Dialect{}, false},
+		{Stream, "", Dialect{Stream, JSONPayload}, true},
+		{Stream, "proto", Dialect{Stream, ProtoPayload}, true},
 	} {
 		if got, err := c.p.Dialect(c.payload); got != c.want || (err == nil) != c.ok {
 			t.Errorf("%v with %q: %v, %v, want %v", c.p, c.payload, got, err, c.want)
@@ -147,8 +157,8 @@ func TestFanOutAllocatesNothing(t *testing.T) {
 	e, reply := anEvent(), &pb.SendResponse{Seq: 5, At: 6}
 	for _, d := range dialects {
 		send := func() {
-			out = must(d.AppendResult(OpenFrame(out[:0]), 7, reply))
-			out = CloseFrame(out, 0, d.Protocol.Opcode())
+			out = must(d.AppendResult(d.Protocol.Open(out[:0]), 7, reply))
+			out = d.Protocol.Close(out, 0)
 			f.Reset("c:1", e)
 			out = append(out, f.For(d.Dialect)...)
 		}

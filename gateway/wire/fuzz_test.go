@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"regexp"
 	"slices"
@@ -54,6 +55,41 @@ func FuzzDecoder(f *testing.F) {
 		for _, m := range whole.messages {
 			if len(m.Data) > testLimit {
 				t.Fatalf("a message of %d bytes", len(m.Data))
+			}
+		}
+	})
+}
+
+// However a stream is cut, the same frames come out of it, and the same error; each
+// is one command or none, and has its length in the shortest form.
+func FuzzStream(f *testing.F) {
+	for _, c := range streamCases {
+		if len(c.stream) < 200 {
+			f.Add(c.stream, uint8(3), uint8(1))
+		}
+	}
+	for _, c := range served {
+		f.Add(append(must(appendCommand(nil, Stream, c)), 0), uint8(7), uint8(2))
+	}
+	f.Fuzz(func(t *testing.T, stream []byte, a, b uint8) {
+		whole := takeFrames(stream, testLimit, len(stream))
+		if cut := takeFrames(stream, testLimit, int(a), int(b)); !equalTaken(whole, cut) {
+			t.Fatalf("whole %v, cut %v", whole, cut)
+		}
+		read := 0
+		for _, frame := range whole.frames {
+			read += len(frame)
+			size, head := binary.Uvarint(frame)
+			if size > testLimit || head+int(size) != len(frame) || head != len(binary.AppendUvarint(nil, size)) {
+				t.Fatalf("%x is a frame", frame)
+			}
+			if got, err := commands(Stream, frame); err == nil && len(got) != 1 {
+				t.Fatalf("%x is %d commands", frame, len(got))
+			}
+		}
+		if rest := stream[read:]; whole.err == nil && len(rest) > 0 {
+			if size, head := binary.Uvarint(rest); head > 0 && size <= uint64(len(rest)-head) {
+				t.Fatalf("the frame at the front of %x was not taken", rest)
 			}
 		}
 	})

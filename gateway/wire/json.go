@@ -153,32 +153,35 @@ func appendStoredEvent(dst []byte, e *pb.Event, depth int) ([]byte, error) {
 			body = nil
 		}
 	}
-	mark := len(dst)
+	mark, env := len(dst), envelope{e.Seq, e.At, e.By, e.Channel}
 	if body != nil {
 		name := string(body.ProtoReflect().Descriptor().Name())
-		out, err := appendEventJSON(dst, name, e.Seq, e.At, e.By, body, depth)
+		out, err := appendEventJSON(dst, name, env, body, depth)
 		if err == nil {
 			return out, nil
 		}
 	}
-	return appendEventJSON(dst[:mark], unreadable, e.Seq, e.At, readable(e.By), nil, depth)
+	return appendEventJSON(dst[:mark], unreadable, env.readable(), nil, depth)
 }
 
 // appendEventJSON appends an event with its body, or {} for nil.
-func appendEventJSON(dst []byte, name string, seq uint64, at int64, by string, body proto.Message, depth int) ([]byte, error) {
+func appendEventJSON(dst []byte, name string, e envelope, body proto.Message, depth int) ([]byte, error) {
 	dst = append(dst, `{"type":"`...)
 	dst = append(append(dst, name...), '"')
-	if seq != 0 {
-		dst = strconv.AppendUint(append(dst, `,"seq":`...), seq, 10)
+	if e.seq != 0 {
+		dst = strconv.AppendUint(append(dst, `,"seq":`...), e.seq, 10)
 	}
-	if at != 0 {
-		dst = strconv.AppendInt(append(dst, `,"at":`...), at, 10)
+	if e.at != 0 {
+		dst = strconv.AppendInt(append(dst, `,"at":`...), e.at, 10)
 	}
-	if by != "" {
+	if e.by != "" {
 		var ok bool
-		if dst, ok = appendString(append(dst, `,"by":`...), by); !ok {
+		if dst, ok = appendString(append(dst, `,"by":`...), e.by); !ok {
 			return dst, errTextNotUTF8
 		}
+	}
+	if e.channel != "" {
+		dst = appendText(append(dst, `,"channel":`...), e.channel)
 	}
 	dst = append(dst, `,"body":`...)
 	if body == nil {

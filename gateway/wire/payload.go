@@ -56,24 +56,42 @@ const unreadable = "Unreadable"
 // Field numbers of pb.Event; a test compares what is made with them to what
 // generated code makes. All are below 16.
 const (
-	eventType = 1
-	eventSeq  = 2
-	eventAt   = 3
-	eventBy   = 4
-	eventBody = 5
+	eventType    = 1
+	eventSeq     = 2
+	eventAt      = 3
+	eventBy      = 4
+	eventBody    = 5
+	eventChannel = 6
 )
 
-// AppendEvent appends what a publication carries: an Event. If its body cannot
-// be encoded, an Unreadable takes its place at its seq, so that one event never
-// holds up those behind it, and ok is false, so that it is counted.
-func AppendEvent(dst []byte, p Payload, e *entity.Event) (out []byte, ok bool) {
-	mark := len(dst)
+// An envelope is what an event says around its body, but for the type.
+type envelope struct {
+	seq     uint64
+	at      int64
+	by      string
+	channel string // of a signal; "c:" and digits, or nothing
+}
+
+// readable is the envelope without the author if his id cannot be encoded.
+func (e envelope) readable() envelope {
+	if !utf8.ValidString(e.by) {
+		e.by = ""
+	}
+	return e
+}
+
+// AppendEvent appends what a publication or a message carries: an Event. channel is
+// the one of a signal, whose push names none. If its body cannot be encoded, an
+// Unreadable takes its place at its seq, so that one event never holds up those
+// behind it, and ok is false, so that it is counted.
+func AppendEvent(dst []byte, p Payload, e *entity.Event, channel string) (out []byte, ok bool) {
+	mark, env := len(dst), envelope{e.Seq, e.At, e.By, channel}
 	if e.Body != nil && e.Type != nil {
 		var err error
 		if p == JSONPayload {
-			out, err = appendEventJSON(dst, e.Type.Name, e.Seq, e.At, e.By, e.Body, 1)
+			out, err = appendEventJSON(dst, e.Type.Name, env, e.Body, 1)
 		} else {
-			out, err = appendEventProto(dst, e.Type.Number, e, e.By, e.Body)
+			out, err = appendEventProto(dst, e.Type.Number, env, e.Body)
 		}
 		if err == nil {
 			return out, true
@@ -82,44 +100,39 @@ func AppendEvent(dst []byte, p Payload, e *entity.Event) (out []byte, ok bool) {
 	}
 	// Nothing is left that could fail.
 	if p == JSONPayload {
-		out, _ = appendEventJSON(dst, unreadable, e.Seq, e.At, readable(e.By), nil, 1)
+		out, _ = appendEventJSON(dst, unreadable, env.readable(), nil, 1)
 	} else {
-		out, _ = appendEventProto(dst, bodies().byName[unreadable], e, readable(e.By), nil)
+		out, _ = appendEventProto(dst, bodies().byName[unreadable], env.readable(), nil)
 	}
 	return out, false
 }
 
-// readable returns the author, or nobody if his id cannot be encoded.
-func readable(by string) string {
-	if utf8.ValidString(by) {
-		return by
-	}
-	return ""
-}
-
-func appendEventProto(dst []byte, number uint32, e *entity.Event, by string, body proto.Message) ([]byte, error) {
-	if !utf8.ValidString(by) {
+func appendEventProto(dst []byte, number uint32, e envelope, body proto.Message) ([]byte, error) {
+	if !utf8.ValidString(e.by) {
 		return dst, errTextNotUTF8
 	}
 	dst = appendVarint(dst, eventType, uint64(number))
-	if e.Seq != 0 {
-		dst = appendVarint(dst, eventSeq, e.Seq)
+	if e.seq != 0 {
+		dst = appendVarint(dst, eventSeq, e.seq)
 	}
-	if e.At != 0 {
-		dst = appendVarint(dst, eventAt, uint64(e.At))
+	if e.at != 0 {
+		dst = appendVarint(dst, eventAt, uint64(e.at))
 	}
-	if by != "" {
-		dst = append(appendLength(dst, eventBy, len(by)), by...)
+	if e.by != "" {
+		dst = append(appendLength(dst, eventBy, len(e.by)), e.by...)
 	}
-	if body == nil {
-		return dst, nil
+	if body != nil {
+		out, err := ProtoPayload.Append(dst, body)
+		if err != nil {
+			return dst, err
+		}
+		var room [1 + binary.MaxVarintLen64]byte
+		dst = insert(out, len(dst), appendLength(room[:0], eventBody, len(out)-len(dst)))
 	}
-	out, err := ProtoPayload.Append(dst, body)
-	if err != nil {
-		return dst, err
+	if e.channel != "" {
+		dst = append(appendLength(dst, eventChannel, len(e.channel)), e.channel...)
 	}
-	var room [1 + binary.MaxVarintLen64]byte
-	return insert(out, len(dst), appendLength(room[:0], eventBody, len(out)-len(dst))), nil
+	return dst, nil
 }
 
 // insert moves what dst has from mark on and puts b before it: the way to write

@@ -8,7 +8,8 @@ import (
 	"github.com/centrifugal/protocol"
 )
 
-// A Protocol is an encoding of Centrifuge's client protocol, version 2.
+// A Protocol is an encoding of Centrifuge's client protocol, version 2, and how it
+// lies on a connection.
 type Protocol uint8
 
 const (
@@ -17,21 +18,28 @@ const (
 	// Protobuf: one message per command or reply, each after its length as a
 	// varint, in a binary message.
 	Protobuf
+	// Stream: the same on raw TCP, without WebSockets. Each command and each reply
+	// is a frame.
+	Stream
 )
 
 func (p Protocol) String() string {
-	if p == Protobuf {
+	switch p {
+	case Protobuf:
 		return "protobuf"
+	case Stream:
+		return "stream"
 	}
 	return "json"
 }
 
-// Opcode is the kind of WebSocket message that holds the protocol.
+// Opcode is the kind of WebSocket message that holds the protocol. What a Stream
+// has is Binary, though nothing there says so.
 func (p Protocol) Opcode() Opcode {
-	if p == Protobuf {
-		return Binary
+	if p == JSON {
+		return Text
 	}
-	return Text
+	return Binary
 }
 
 const (

@@ -15,6 +15,8 @@ var dialects = []dialect{
 	{Dialect{JSON, JSONPayload}},
 	{Dialect{Protobuf, JSONPayload}},
 	{Dialect{Protobuf, ProtoPayload}},
+	{Dialect{Stream, JSONPayload}},
+	{Dialect{Stream, ProtoPayload}},
 }
 
 func must[T any](v T, err error) T {
@@ -49,6 +51,25 @@ func appendCommand(dst []byte, p Protocol, c *protocol.Command) ([]byte, error) 
 	}
 	b, err := protocol.NewProtobufCommandEncoder().Encode(c)
 	return append(dst, b...), err
+}
+
+// sent is a message as a client puts it on the connection.
+func sent(p Protocol, message []byte) []byte {
+	if p == Stream {
+		return message
+	}
+	return clientFrame(p.Opcode(), true, message)
+}
+
+// arrived takes the first message out of what a client sent.
+func arrived(p Protocol, b []byte) ([]byte, error) {
+	if p == Stream {
+		message, _, err := NextDelimited(b, 64<<10)
+		return message, err
+	}
+	var ws Decoder
+	m, _, err := ws.Next(b, 64<<10)
+	return m.Data, err
 }
 
 func rpc(id uint32, method string, data []byte) *protocol.Command {

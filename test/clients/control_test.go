@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -41,23 +41,22 @@ type (
 		HTTP      string   `json:"http,omitempty"`
 		Token     string   `json:"token,omitempty"`
 		Users     []string `json:"users,omitempty"`
+		Files     []string `json:"files,omitempty"`
 	}
 )
 
-// control starts a controller and returns its address.
-func control(t testing.TB, s *server) string {
+// control makes a controller: what obeys orders.
+func control(t testing.TB, s *server) http.Handler {
 	t.Helper()
 	c := &controller{t: t, shared: s, servers: map[string]*server{}, links: map[string]*link{}}
 	mux := http.NewServeMux()
 	for name, do := range map[string]func(order) (answer, error){
-		"start": c.start, "restart": c.restart, "users": c.users, "token": c.token,
+		"contract": c.contract, "start": c.start, "restart": c.restart, "users": c.users, "token": c.token,
 		"link": c.link, "cut": c.cut, "breaking": c.breaking, "refuse": c.refuse, "pause": c.pause,
 	} {
 		mux.HandleFunc("POST /"+name, func(w http.ResponseWriter, r *http.Request) { obey(w, r, do) })
 	}
-	door := httptest.NewServer(mux)
-	t.Cleanup(door.Close)
-	return door.URL
+	return mux
 }
 
 func obey(w http.ResponseWriter, r *http.Request, do func(order) (answer, error)) {
@@ -78,9 +77,29 @@ func obey(w http.ResponseWriter, r *http.Request, do func(order) (answer, error)
 	}
 }
 
+// contract lists the .proto files of the features.
+func (c *controller) contract(order) (answer, error) {
+	paths, err := filepath.Glob(filepath.Join(repository, "actors/feature/*/*.proto"))
+	if err != nil {
+		return answer{}, err
+	}
+	if len(paths) == 0 {
+		return answer{}, fmt.Errorf("there is no contract in %s", repository)
+	}
+	var a answer
+	for _, path := range paths {
+		file, err := filepath.Rel(repository, path)
+		if err != nil {
+			return answer{}, err
+		}
+		a.Files = append(a.Files, filepath.ToSlash(file))
+	}
+	return a, nil
+}
+
 // start starts a server of a test's own, which ends with all of them.
 func (c *controller) start(order) (answer, error) {
-	s := start(c.t)
+	s := start(c.t, c.shared.origins...)
 	var name string
 	c.change(func() {
 		name = fmt.Sprint("server ", len(c.servers))

@@ -135,6 +135,16 @@ var trials = []trial{
 	{"Messages.Delete", func(w *world, caller string) object {
 		return object{"conversation_id": w.group, "seqs": []uint64{w.seqs["delete "+caller]}}
 	}, "ok ok ok ok not_found"},
+	{"Messages.Originals", of(object{"seqs": []uint64{3}}), "ok ok ok ok not_found"},
+	{"Messages.Forward", func(w *world, caller string) object {
+		return object{"conversation_id": w.group, "seqs": []uint64{w.seqs["edit "+caller]}, "to_conversation_id": w.group + 1}
+	}, "ok ok ok ok not_found"},
+	{"Reactions.React", about("edit", object{"emoji": []string{"👍"}}), "ok ok ok not_found not_found"},
+	{"Reactions.List", of(object{"seqs": []uint64{3}}), "ok ok ok ok not_found"},
+	{"Reactions.Actors", about("edit", nil), "ok ok ok ok not_found"},
+	{"Pins.Pin", about("edit", nil), "ok ok denied not_found not_found"},
+	{"Pins.List", of(nil), "ok ok ok ok not_found"},
+	{"Pins.Unpin", about("edit", nil), "ok ok denied not_found not_found"},
 	{"Groups.Change", of(object{"name": "renamed"}), "ok ok denied not_found not_found"},
 	{"Groups.SetRole", toward("member", object{"role": "MEMBER"}), "ok denied denied not_found not_found"},
 	{"Groups.Invite", func(w *world, caller string) object {

@@ -13,9 +13,9 @@ import (
 // maxBody is the most that a test reads of an answer, in bytes.
 const maxBody = 4 << 20
 
-// browser is the HTTP client of the tests. Keeping connections alive would make a
+// httpClient is the HTTP client of the tests. Keeping connections alive would make a
 // server that is told to stop wait for them.
-var browser = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}, Timeout: patience}
+var httpClient = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}, Timeout: patience}
 
 // A refusal is why a call was not done, as either door says it.
 type refusal struct {
@@ -52,7 +52,7 @@ func (s *server) postBytes(token, method string, body []byte, c coding, header h
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
-	resp, err := browser.Do(r)
+	resp, err := httpClient.Do(r)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +90,7 @@ func parseProblem(status int, body []byte) error {
 // get reads a page.
 func get(t testing.TB, url string) (status int, header http.Header, body []byte) {
 	t.Helper()
-	resp, err := browser.Get(url)
+	resp, err := httpClient.Get(url)
 	must(t, err)
 	body, err = readAll(resp)
 	must(t, err)

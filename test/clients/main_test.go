@@ -2,6 +2,7 @@ package clients
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -46,7 +47,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	code = m.Run()
-	return code, everybody.stop()
+	return code, errors.Join(everybody.stop(), chromium.stop())
 }
 
 // build builds the server, unless SERVER_BINARY names one: a build with -race, say.

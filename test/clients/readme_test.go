@@ -16,7 +16,8 @@ import (
 // new user would: every curl line and every client, in the order of the page.
 func TestThePrintedLinesWorkAsPrinted(t *testing.T) {
 	t.Parallel()
-	requireTools(t, "node", "curl")
+	requireTools(t, "curl")
+	requireNode(t)
 	curls := 0
 	var clients []*printed
 	for _, command := range servePage(t) {

@@ -27,8 +27,9 @@ import (
 const (
 	plain  = "plain"  // no limits of rate: most tests
 	other  = "other"  // the same, next door
-	brief  = "brief"  // tokens end when they say so, pings come every two seconds
+	brief  = "brief"  // tokens end when they say so, pings come every two seconds, messages may go after one
 	narrow = "narrow" // few channels, sessions and requests, and a short queue
+	packed = "packed" // conversations are large above five members, and small again below four
 )
 
 // tenants is their part of the configuration.
@@ -45,6 +46,13 @@ profile = "bench"
 token_leeway = "2s"
 ping_every = "2s"
 pong_timeout = "1s"
+auto_delete_step = "1s"
+
+[tenants.packed]
+profile = "bench"
+[tenants.packed.policy]
+large_above = 5
+small_below = 4
 
 [tenants.narrow]
 profile = "bench"
@@ -69,9 +77,11 @@ type ready struct {
 
 // A server is a node: a data folder, addresses, and the process of the moment.
 type server struct {
-	dir    string // has the configuration, and the data in data
-	listen [3]string
-	log    logFile
+	dir     string // has the configuration, and the data in data
+	listen  [3]string
+	origins []string // of the pages that may connect
+	more    string   // configuration besides that of every server
+	log     logFile
 
 	mu    sync.Mutex // guards what is below
 	ready ready
@@ -93,16 +103,16 @@ func loopback() string {
 }
 
 // newServer prepares a node in a new folder.
-func newServer(dir string) (*server, error) {
+func newServer(dir string, origins ...string) (*server, error) {
 	host := loopback()
-	s := &server{dir: dir, listen: [3]string{host + ":0", host + ":0", host + ":0"}}
+	s := &server{dir: dir, listen: [3]string{host + ":0", host + ":0", host + ":0"}, origins: origins}
 	return s, s.log.open(filepath.Join(dir, "log"))
 }
 
 // start starts a node of a test's own, which ends with it.
-func start(t testing.TB) *server {
+func start(t testing.TB, origins ...string) *server {
 	t.Helper()
-	s, err := newServer(t.TempDir())
+	s, err := newServer(t.TempDir(), origins...)
 	must(t, err)
 	must(t, s.run())
 	t.Cleanup(func() {
@@ -159,9 +169,13 @@ func (s *server) data() string { return filepath.Join(s.dir, "data") }
 // configure writes the configuration and returns its path.
 func (s *server) configure() (string, error) {
 	path := filepath.Join(s.dir, "kith.toml")
-	text := fmt.Sprintf("data_dir = %q\nshutdown_timeout = \"5s\"\n[listen]\nws = %q\nhttp = %q\ninternal = %q\n"+
+	origins, err := json.Marshal(append([]string{}, s.origins...)) // A list, also when there is none.
+	if err != nil {
+		return "", err
+	}
+	text := fmt.Sprintf("data_dir = %q\norigins = %s\nshutdown_timeout = \"5s\"\n[listen]\nws = %q\nhttp = %q\ninternal = %q\n"+
 		"[storage]\ncache_bytes = \"16MiB\"\nmem_table_bytes = \"8MiB\"\nmin_free_bytes = 0\n%s",
-		s.data(), s.listen[0], s.listen[1], s.listen[2], tenants)
+		s.data(), origins, s.listen[0], s.listen[1], s.listen[2], tenants+s.more)
 	return path, os.WriteFile(path, []byte(text), 0o600)
 }
 

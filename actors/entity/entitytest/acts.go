@@ -65,3 +65,44 @@ func Now() *Act { return &Act{What: &Act_Now{true}} }
 
 // Mutate changes a frozen row, which is a bug.
 func Mutate(key string) *Act { return &Act{What: &Act_Mutate{key}} }
+
+// Later has a program run at a time, in unix milliseconds; a timer of the same
+// key is replaced.
+func Later(key string, at int64, acts ...*Act) *Act {
+	return &Act{What: &Act_Later{&LaterRun{Key: key, At: at, Acts: acts}}}
+}
+
+// Cancel cancels the timer of a key.
+func Cancel(key string) *Act { return &Act{What: &Act_Cancel{key}} }
+
+// Cut deletes the counts of all keys with a prefix, as a range.
+func Cut(prefix string) *Act { return &Act{What: &Act_Cut{prefix}} }
+
+// DropEvents deletes a range of the log.
+func DropEvents(from, through uint64) *Act {
+	return &Act{What: &Act_Drop{&Dropped{From: from, Through: through}}}
+}
+
+// GoOn runs a program in another Step of the same counter.
+func GoOn(acts ...*Act) *Act { return &Act{What: &Act_GoOn{&Tell{Acts: acts}}} }
+
+// MarkRow puts a stamped row.
+func MarkRow(key string) *Act { return &Act{What: &Act_Mark{key}} }
+
+// Recall replies the stamp of a row, as it is seen.
+func Recall(key string) *Act { return &Act{What: &Act_Recall{key}} }
+
+// Ask replies the sum of another counter.
+func Ask(counter uint64) *Act { return &Act{What: &Act_Ask{counter}} }
+
+// Last emits the last event that ann hears.
+func Last(text string) *Act { return &Act{What: &Act_Last{text}} }
+
+// Whisper signals to ann only.
+func Whisper(text string) *Act { return &Act{What: &Act_Whisper{text}} }
+
+// Errand has something done outside.
+func Errand(what string) *Act { return &Act{What: &Act_Errand{what}} }
+
+// Log replies the seqs of the log.
+func Log() *Act { return &Act{What: &Act_Log{true}} }

@@ -366,6 +366,175 @@ func (x *VisitRequest) GetActs() []*Act {
 	return nil
 }
 
+// SumRequest asks a counter for its sum.
+type SumRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	CounterId     uint64                 `protobuf:"varint,1,opt,name=counter_id,json=counterId,proto3" json:"counter_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SumRequest) Reset() {
+	*x = SumRequest{}
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SumRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SumRequest) ProtoMessage() {}
+
+func (x *SumRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SumRequest.ProtoReflect.Descriptor instead.
+func (*SumRequest) Descriptor() ([]byte, []int) {
+	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SumRequest) GetCounterId() uint64 {
+	if x != nil {
+		return x.CounterId
+	}
+	return 0
+}
+
+type SumResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sum           uint64                 `protobuf:"varint,1,opt,name=sum,proto3" json:"sum,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SumResponse) Reset() {
+	*x = SumResponse{}
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SumResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SumResponse) ProtoMessage() {}
+
+func (x *SumResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SumResponse.ProtoReflect.Descriptor instead.
+func (*SumResponse) Descriptor() ([]byte, []int) {
+	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SumResponse) GetSum() uint64 {
+	if x != nil {
+		return x.Sum
+	}
+	return 0
+}
+
+type RunRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Errand        string                 `protobuf:"bytes,1,opt,name=errand,proto3" json:"errand,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunRequest) Reset() {
+	*x = RunRequest{}
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunRequest) ProtoMessage() {}
+
+func (x *RunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunRequest.ProtoReflect.Descriptor instead.
+func (*RunRequest) Descriptor() ([]byte, []int) {
+	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RunRequest) GetErrand() string {
+	if x != nil {
+		return x.Errand
+	}
+	return ""
+}
+
+type RunResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunResponse) Reset() {
+	*x = RunResponse{}
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunResponse) ProtoMessage() {}
+
+func (x *RunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunResponse.ProtoReflect.Descriptor instead.
+func (*RunResponse) Descriptor() ([]byte, []int) {
+	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{9}
+}
+
 type ToldRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Acts          []*Act                 `protobuf:"bytes,1,rep,name=acts,proto3" json:"acts,omitempty"`
@@ -375,7 +544,7 @@ type ToldRequest struct {
 
 func (x *ToldRequest) Reset() {
 	*x = ToldRequest{}
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[6]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -387,7 +556,7 @@ func (x *ToldRequest) String() string {
 func (*ToldRequest) ProtoMessage() {}
 
 func (x *ToldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[6]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -400,7 +569,7 @@ func (x *ToldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToldRequest.ProtoReflect.Descriptor instead.
 func (*ToldRequest) Descriptor() ([]byte, []int) {
-	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{6}
+	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ToldRequest) GetActs() []*Act {
@@ -421,7 +590,7 @@ type DoResponse struct {
 
 func (x *DoResponse) Reset() {
 	*x = DoResponse{}
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[7]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -433,7 +602,7 @@ func (x *DoResponse) String() string {
 func (*DoResponse) ProtoMessage() {}
 
 func (x *DoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[7]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -446,7 +615,7 @@ func (x *DoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoResponse.ProtoReflect.Descriptor instead.
 func (*DoResponse) Descriptor() ([]byte, []int) {
-	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{7}
+	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DoResponse) GetNumbers() []uint64 {
@@ -488,6 +657,18 @@ type Act struct {
 	//	*Act_Now
 	//	*Act_RewriteAsNote
 	//	*Act_Mutate
+	//	*Act_Later
+	//	*Act_Cancel
+	//	*Act_Cut
+	//	*Act_Drop
+	//	*Act_GoOn
+	//	*Act_Mark
+	//	*Act_Recall
+	//	*Act_Ask
+	//	*Act_Last
+	//	*Act_Whisper
+	//	*Act_Errand
+	//	*Act_Log
 	What          isAct_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -495,7 +676,7 @@ type Act struct {
 
 func (x *Act) Reset() {
 	*x = Act{}
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[8]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -507,7 +688,7 @@ func (x *Act) String() string {
 func (*Act) ProtoMessage() {}
 
 func (x *Act) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[8]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -520,7 +701,7 @@ func (x *Act) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Act.ProtoReflect.Descriptor instead.
 func (*Act) Descriptor() ([]byte, []int) {
-	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{8}
+	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Act) GetWhat() isAct_What {
@@ -710,6 +891,114 @@ func (x *Act) GetMutate() string {
 	return ""
 }
 
+func (x *Act) GetLater() *LaterRun {
+	if x != nil {
+		if x, ok := x.What.(*Act_Later); ok {
+			return x.Later
+		}
+	}
+	return nil
+}
+
+func (x *Act) GetCancel() string {
+	if x != nil {
+		if x, ok := x.What.(*Act_Cancel); ok {
+			return x.Cancel
+		}
+	}
+	return ""
+}
+
+func (x *Act) GetCut() string {
+	if x != nil {
+		if x, ok := x.What.(*Act_Cut); ok {
+			return x.Cut
+		}
+	}
+	return ""
+}
+
+func (x *Act) GetDrop() *Dropped {
+	if x != nil {
+		if x, ok := x.What.(*Act_Drop); ok {
+			return x.Drop
+		}
+	}
+	return nil
+}
+
+func (x *Act) GetGoOn() *Tell {
+	if x != nil {
+		if x, ok := x.What.(*Act_GoOn); ok {
+			return x.GoOn
+		}
+	}
+	return nil
+}
+
+func (x *Act) GetMark() string {
+	if x != nil {
+		if x, ok := x.What.(*Act_Mark); ok {
+			return x.Mark
+		}
+	}
+	return ""
+}
+
+func (x *Act) GetRecall() string {
+	if x != nil {
+		if x, ok := x.What.(*Act_Recall); ok {
+			return x.Recall
+		}
+	}
+	return ""
+}
+
+func (x *Act) GetAsk() uint64 {
+	if x != nil {
+		if x, ok := x.What.(*Act_Ask); ok {
+			return x.Ask
+		}
+	}
+	return 0
+}
+
+func (x *Act) GetLast() string {
+	if x != nil {
+		if x, ok := x.What.(*Act_Last); ok {
+			return x.Last
+		}
+	}
+	return ""
+}
+
+func (x *Act) GetWhisper() string {
+	if x != nil {
+		if x, ok := x.What.(*Act_Whisper); ok {
+			return x.Whisper
+		}
+	}
+	return ""
+}
+
+func (x *Act) GetErrand() string {
+	if x != nil {
+		if x, ok := x.What.(*Act_Errand); ok {
+			return x.Errand
+		}
+	}
+	return ""
+}
+
+func (x *Act) GetLog() bool {
+	if x != nil {
+		if x, ok := x.What.(*Act_Log); ok {
+			return x.Log
+		}
+	}
+	return false
+}
+
 type isAct_What interface {
 	isAct_What()
 }
@@ -794,6 +1083,54 @@ type Act_Mutate struct {
 	Mutate string `protobuf:"bytes,20,opt,name=mutate,proto3,oneof"` // Changes a frozen row, which no feature may.
 }
 
+type Act_Later struct {
+	Later *LaterRun `protobuf:"bytes,21,opt,name=later,proto3,oneof"`
+}
+
+type Act_Cancel struct {
+	Cancel string `protobuf:"bytes,22,opt,name=cancel,proto3,oneof"` // The timer of a key.
+}
+
+type Act_Cut struct {
+	Cut string `protobuf:"bytes,23,opt,name=cut,proto3,oneof"` // The counts of all keys with a prefix.
+}
+
+type Act_Drop struct {
+	Drop *Dropped `protobuf:"bytes,24,opt,name=drop,proto3,oneof"`
+}
+
+type Act_GoOn struct {
+	GoOn *Tell `protobuf:"bytes,25,opt,name=go_on,json=goOn,proto3,oneof"` // A Continue.
+}
+
+type Act_Mark struct {
+	Mark string `protobuf:"bytes,26,opt,name=mark,proto3,oneof"` // Puts a stamped row.
+}
+
+type Act_Recall struct {
+	Recall string `protobuf:"bytes,27,opt,name=recall,proto3,oneof"` // Replies the stamp of one, as it is seen.
+}
+
+type Act_Ask struct {
+	Ask uint64 `protobuf:"varint,28,opt,name=ask,proto3,oneof"` // Replies the sum of another counter.
+}
+
+type Act_Last struct {
+	Last string `protobuf:"bytes,29,opt,name=last,proto3,oneof"` // Emits Said as the last event that ann hears.
+}
+
+type Act_Whisper struct {
+	Whisper string `protobuf:"bytes,30,opt,name=whisper,proto3,oneof"` // Signals Pulsed to ann.
+}
+
+type Act_Errand struct {
+	Errand string `protobuf:"bytes,31,opt,name=errand,proto3,oneof"` // A Task.
+}
+
+type Act_Log struct {
+	Log bool `protobuf:"varint,32,opt,name=log,proto3,oneof"` // Replies the seqs of the log, oldest first.
+}
+
 func (*Act_Put) isAct_What() {}
 
 func (*Act_Delete) isAct_What() {}
@@ -834,6 +1171,143 @@ func (*Act_RewriteAsNote) isAct_What() {}
 
 func (*Act_Mutate) isAct_What() {}
 
+func (*Act_Later) isAct_What() {}
+
+func (*Act_Cancel) isAct_What() {}
+
+func (*Act_Cut) isAct_What() {}
+
+func (*Act_Drop) isAct_What() {}
+
+func (*Act_GoOn) isAct_What() {}
+
+func (*Act_Mark) isAct_What() {}
+
+func (*Act_Recall) isAct_What() {}
+
+func (*Act_Ask) isAct_What() {}
+
+func (*Act_Last) isAct_What() {}
+
+func (*Act_Whisper) isAct_What() {}
+
+func (*Act_Errand) isAct_What() {}
+
+func (*Act_Log) isAct_What() {}
+
+// LaterRun has a program run at a time.
+type LaterRun struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	At            int64                  `protobuf:"varint,2,opt,name=at,proto3" json:"at,omitempty"` // Unix milliseconds.
+	Acts          []*Act                 `protobuf:"bytes,3,rep,name=acts,proto3" json:"acts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LaterRun) Reset() {
+	*x = LaterRun{}
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LaterRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LaterRun) ProtoMessage() {}
+
+func (x *LaterRun) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LaterRun.ProtoReflect.Descriptor instead.
+func (*LaterRun) Descriptor() ([]byte, []int) {
+	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *LaterRun) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *LaterRun) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *LaterRun) GetActs() []*Act {
+	if x != nil {
+		return x.Acts
+	}
+	return nil
+}
+
+type Dropped struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
+	Through       uint64                 `protobuf:"varint,2,opt,name=through,proto3" json:"through,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Dropped) Reset() {
+	*x = Dropped{}
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Dropped) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Dropped) ProtoMessage() {}
+
+func (x *Dropped) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Dropped.ProtoReflect.Descriptor instead.
+func (*Dropped) Descriptor() ([]byte, []int) {
+	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Dropped) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *Dropped) GetThrough() uint64 {
+	if x != nil {
+		return x.Through
+	}
+	return 0
+}
+
 type Put struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -844,7 +1318,7 @@ type Put struct {
 
 func (x *Put) Reset() {
 	*x = Put{}
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[9]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -856,7 +1330,7 @@ func (x *Put) String() string {
 func (*Put) ProtoMessage() {}
 
 func (x *Put) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[9]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -869,7 +1343,7 @@ func (x *Put) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Put.ProtoReflect.Descriptor instead.
 func (*Put) Descriptor() ([]byte, []int) {
-	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{9}
+	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Put) GetKey() string {
@@ -896,7 +1370,7 @@ type Rewrite struct {
 
 func (x *Rewrite) Reset() {
 	*x = Rewrite{}
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[10]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -908,7 +1382,7 @@ func (x *Rewrite) String() string {
 func (*Rewrite) ProtoMessage() {}
 
 func (x *Rewrite) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[10]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -921,7 +1395,7 @@ func (x *Rewrite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rewrite.ProtoReflect.Descriptor instead.
 func (*Rewrite) Descriptor() ([]byte, []int) {
-	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{10}
+	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Rewrite) GetSeq() uint64 {
@@ -951,7 +1425,7 @@ type Tell struct {
 
 func (x *Tell) Reset() {
 	*x = Tell{}
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[11]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1437,7 @@ func (x *Tell) String() string {
 func (*Tell) ProtoMessage() {}
 
 func (x *Tell) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[11]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1450,7 @@ func (x *Tell) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tell.ProtoReflect.Descriptor instead.
 func (*Tell) Descriptor() ([]byte, []int) {
-	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{11}
+	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Tell) GetCounterId() uint64 {
@@ -1017,7 +1491,7 @@ type Count struct {
 
 func (x *Count) Reset() {
 	*x = Count{}
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[12]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1029,7 +1503,7 @@ func (x *Count) String() string {
 func (*Count) ProtoMessage() {}
 
 func (x *Count) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[12]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1042,12 +1516,65 @@ func (x *Count) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Count.ProtoReflect.Descriptor instead.
 func (*Count) Descriptor() ([]byte, []int) {
-	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{12}
+	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Count) GetN() int64 {
 	if x != nil {
 		return x.N
+	}
+	return 0
+}
+
+// Mark is a stamped table, by key.
+type Mark struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	N             int64                  `protobuf:"varint,1,opt,name=n,proto3" json:"n,omitempty"`
+	Stamp         uint64                 `protobuf:"fixed64,2,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Mark) Reset() {
+	*x = Mark{}
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mark) ProtoMessage() {}
+
+func (x *Mark) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mark.ProtoReflect.Descriptor instead.
+func (*Mark) Descriptor() ([]byte, []int) {
+	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Mark) GetN() int64 {
+	if x != nil {
+		return x.N
+	}
+	return 0
+}
+
+func (x *Mark) GetStamp() uint64 {
+	if x != nil {
+		return x.Stamp
 	}
 	return 0
 }
@@ -1066,7 +1593,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[13]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1078,7 +1605,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[13]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1091,7 +1618,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{13}
+	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Grant) GetUserId() string {
@@ -1132,7 +1659,7 @@ type Span struct {
 
 func (x *Span) Reset() {
 	*x = Span{}
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[14]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1144,7 +1671,7 @@ func (x *Span) String() string {
 func (*Span) ProtoMessage() {}
 
 func (x *Span) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[14]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1157,7 +1684,7 @@ func (x *Span) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Span.ProtoReflect.Descriptor instead.
 func (*Span) Descriptor() ([]byte, []int) {
-	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{14}
+	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Span) GetFrom() uint64 {
@@ -1184,7 +1711,7 @@ type Signer struct {
 
 func (x *Signer) Reset() {
 	*x = Signer{}
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[15]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1196,7 +1723,7 @@ func (x *Signer) String() string {
 func (*Signer) ProtoMessage() {}
 
 func (x *Signer) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[15]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1209,7 +1736,7 @@ func (x *Signer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signer.ProtoReflect.Descriptor instead.
 func (*Signer) Descriptor() ([]byte, []int) {
-	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{15}
+	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Signer) GetUserId() string {
@@ -1228,7 +1755,7 @@ type Said struct {
 
 func (x *Said) Reset() {
 	*x = Said{}
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[16]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1767,7 @@ func (x *Said) String() string {
 func (*Said) ProtoMessage() {}
 
 func (x *Said) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[16]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1780,7 @@ func (x *Said) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Said.ProtoReflect.Descriptor instead.
 func (*Said) Descriptor() ([]byte, []int) {
-	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{16}
+	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Said) GetText() string {
@@ -1274,7 +1801,7 @@ type Noted struct {
 
 func (x *Noted) Reset() {
 	*x = Noted{}
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[17]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1286,7 +1813,7 @@ func (x *Noted) String() string {
 func (*Noted) ProtoMessage() {}
 
 func (x *Noted) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[17]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1299,7 +1826,7 @@ func (x *Noted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Noted.ProtoReflect.Descriptor instead.
 func (*Noted) Descriptor() ([]byte, []int) {
-	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{17}
+	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Noted) GetSeq() uint64 {
@@ -1325,7 +1852,7 @@ type Pulsed struct {
 
 func (x *Pulsed) Reset() {
 	*x = Pulsed{}
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[18]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1337,7 +1864,7 @@ func (x *Pulsed) String() string {
 func (*Pulsed) ProtoMessage() {}
 
 func (x *Pulsed) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[18]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1350,7 +1877,7 @@ func (x *Pulsed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pulsed.ProtoReflect.Descriptor instead.
 func (*Pulsed) Descriptor() ([]byte, []int) {
-	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{18}
+	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Pulsed) GetText() string {
@@ -1373,7 +1900,7 @@ type LookRequest struct {
 
 func (x *LookRequest) Reset() {
 	*x = LookRequest{}
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[19]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1912,7 @@ func (x *LookRequest) String() string {
 func (*LookRequest) ProtoMessage() {}
 
 func (x *LookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[19]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1925,7 @@ func (x *LookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookRequest.ProtoReflect.Descriptor instead.
 func (*LookRequest) Descriptor() ([]byte, []int) {
-	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{19}
+	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *LookRequest) GetCounterId() uint64 {
@@ -1448,7 +1975,7 @@ type LookResponse struct {
 
 func (x *LookResponse) Reset() {
 	*x = LookResponse{}
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[20]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1460,7 +1987,7 @@ func (x *LookResponse) String() string {
 func (*LookResponse) ProtoMessage() {}
 
 func (x *LookResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[20]
+	mi := &file_actors_entity_entitytest_counters_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1473,7 +2000,7 @@ func (x *LookResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookResponse.ProtoReflect.Descriptor instead.
 func (*LookResponse) Descriptor() ([]byte, []int) {
-	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{20}
+	return file_actors_entity_entitytest_counters_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LookResponse) GetSeqs() []uint64 {
@@ -1538,13 +2065,23 @@ const file_actors_entity_entitytest_counters_proto_rawDesc = "" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12\"\n" +
-	"\x04acts\x18\x03 \x03(\v2\x0e.kith.test.ActR\x04acts\"1\n" +
+	"\x04acts\x18\x03 \x03(\v2\x0e.kith.test.ActR\x04acts\"+\n" +
+	"\n" +
+	"SumRequest\x12\x1d\n" +
+	"\n" +
+	"counter_id\x18\x01 \x01(\x04R\tcounterId\"\x1f\n" +
+	"\vSumResponse\x12\x10\n" +
+	"\x03sum\x18\x01 \x01(\x04R\x03sum\"$\n" +
+	"\n" +
+	"RunRequest\x12\x16\n" +
+	"\x06errand\x18\x01 \x01(\tR\x06errand\"\r\n" +
+	"\vRunResponse\"1\n" +
 	"\vToldRequest\x12\"\n" +
 	"\x04acts\x18\x01 \x03(\v2\x0e.kith.test.ActR\x04acts\"<\n" +
 	"\n" +
 	"DoResponse\x12\x18\n" +
 	"\anumbers\x18\x01 \x03(\x04R\anumbers\x12\x14\n" +
-	"\x05texts\x18\x02 \x03(\tR\x05texts\"\xb0\x04\n" +
+	"\x05texts\x18\x02 \x03(\tR\x05texts\"\x81\a\n" +
 	"\x03Act\x12\"\n" +
 	"\x03put\x18\x01 \x01(\v2\x0e.kith.test.PutH\x00R\x03put\x12\x18\n" +
 	"\x06delete\x18\x02 \x01(\tH\x00R\x06delete\x12\x12\n" +
@@ -1566,8 +2103,27 @@ const file_actors_entity_entitytest_counters_proto_rawDesc = "" +
 	"\x05grant\x18\x11 \x01(\v2\x10.kith.test.GrantH\x00R\x05grant\x12\x12\n" +
 	"\x03now\x18\x12 \x01(\bH\x00R\x03now\x12(\n" +
 	"\x0frewrite_as_note\x18\x13 \x01(\x04H\x00R\rrewriteAsNote\x12\x18\n" +
-	"\x06mutate\x18\x14 \x01(\tH\x00R\x06mutateB\x06\n" +
-	"\x04what\"%\n" +
+	"\x06mutate\x18\x14 \x01(\tH\x00R\x06mutate\x12+\n" +
+	"\x05later\x18\x15 \x01(\v2\x13.kith.test.LaterRunH\x00R\x05later\x12\x18\n" +
+	"\x06cancel\x18\x16 \x01(\tH\x00R\x06cancel\x12\x12\n" +
+	"\x03cut\x18\x17 \x01(\tH\x00R\x03cut\x12(\n" +
+	"\x04drop\x18\x18 \x01(\v2\x12.kith.test.DroppedH\x00R\x04drop\x12&\n" +
+	"\x05go_on\x18\x19 \x01(\v2\x0f.kith.test.TellH\x00R\x04goOn\x12\x14\n" +
+	"\x04mark\x18\x1a \x01(\tH\x00R\x04mark\x12\x18\n" +
+	"\x06recall\x18\x1b \x01(\tH\x00R\x06recall\x12\x12\n" +
+	"\x03ask\x18\x1c \x01(\x04H\x00R\x03ask\x12\x14\n" +
+	"\x04last\x18\x1d \x01(\tH\x00R\x04last\x12\x1a\n" +
+	"\awhisper\x18\x1e \x01(\tH\x00R\awhisper\x12\x18\n" +
+	"\x06errand\x18\x1f \x01(\tH\x00R\x06errand\x12\x12\n" +
+	"\x03log\x18  \x01(\bH\x00R\x03logB\x06\n" +
+	"\x04what\"P\n" +
+	"\bLaterRun\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x0e\n" +
+	"\x02at\x18\x02 \x01(\x03R\x02at\x12\"\n" +
+	"\x04acts\x18\x03 \x03(\v2\x0e.kith.test.ActR\x04acts\"7\n" +
+	"\aDropped\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x18\n" +
+	"\athrough\x18\x02 \x01(\x04R\athrough\"%\n" +
 	"\x03Put\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\f\n" +
 	"\x01n\x18\x02 \x01(\x03R\x01n\"/\n" +
@@ -1581,7 +2137,10 @@ const file_actors_entity_entitytest_counters_proto_rawDesc = "" +
 	"\x06tenant\x18\x03 \x01(\rR\x06tenant\x12\x17\n" +
 	"\ato_user\x18\x04 \x01(\bR\x06toUser\"B\n" +
 	"\x05Count\x12\f\n" +
-	"\x01n\x18\x01 \x01(\x03R\x01n:+\x9a\xb5\x18'\b\x80\xfe\x01\x12\x06nobody\x1a\ato test\"\bthe test*\x04none0\x03\"\xaa\x01\n" +
+	"\x01n\x18\x01 \x01(\x03R\x01n:+\x9a\xb5\x18'\b\x80\xfe\x01\x12\x06nobody\x1a\ato test\"\bthe test*\x04none0\x03\"Y\n" +
+	"\x04Mark\x12\f\n" +
+	"\x01n\x18\x01 \x01(\x03R\x01n\x12\x14\n" +
+	"\x05stamp\x18\x02 \x01(\x06R\x05stamp:-\x9a\xb5\x18)\b\x83\xfe\x01\x12\x06nobody\x1a\ato test\"\bthe test*\x04none0\x038\x01\"\xaa\x01\n" +
 	"\x05Grant\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\rR\x06number\x12+\n" +
@@ -1613,7 +2172,7 @@ const file_actors_entity_entitytest_counters_proto_rawDesc = "" +
 	"\x04seqs\x18\x01 \x03(\x04R\x04seqs\x12\x18\n" +
 	"\anumbers\x18\x02 \x03(\x04R\anumbers\x12\x14\n" +
 	"\x05texts\x18\x03 \x03(\tR\x05texts\x12\x12\n" +
-	"\x04head\x18\x04 \x01(\x04R\x04head2\xbf\x04\n" +
+	"\x04head\x18\x04 \x01(\x04R\x04head2\xce\x05\n" +
 	"\bCounters\x12E\n" +
 	"\x02Do\x12\x14.kith.test.DoRequest\x1a\x15.kith.test.DoResponse\"\x12\x8a\xb5\x18\x0e\b\x02\x12\n" +
 	"counter_id\x12I\n" +
@@ -1623,7 +2182,10 @@ const file_actors_entity_entitytest_counters_proto_rawDesc = "" +
 	"\x04Pair\x12\x16.kith.test.PairRequest\x1a\x15.kith.test.DoResponse\"\x0f\x8a\xb5\x18\v\b\x02\"\auser_id\x12=\n" +
 	"\x04Mine\x12\x16.kith.test.MineRequest\x1a\x15.kith.test.DoResponse\"\x06\x8a\xb5\x18\x02\b\x01\x12H\n" +
 	"\x05Visit\x12\x17.kith.test.VisitRequest\x1a\x15.kith.test.DoResponse\"\x0f\x8a\xb5\x18\v\b\x01\x12\auser_id\x12?\n" +
-	"\x04Told\x12\x16.kith.test.ToldRequest\x1a\x15.kith.test.DoResponse\"\b\x8a\xb5\x18\x04\b\x02(\x01\x12N\n" +
+	"\x04Told\x12\x16.kith.test.ToldRequest\x1a\x15.kith.test.DoResponse\"\b\x8a\xb5\x18\x04\b\x02(\x01\x12M\n" +
+	"\x03Sum\x12\x15.kith.test.SumRequest\x1a\x16.kith.test.SumResponse\"\x17\x8a\xb5\x18\x10\b\x02\x12\n" +
+	"counter_id(\x01\x90\x02\x01\x12>\n" +
+	"\x03Run\x12\x15.kith.test.RunRequest\x1a\x16.kith.test.RunResponse\"\b\x8a\xb5\x18\x04\b\x03(\x01\x12N\n" +
 	"\x04Look\x12\x16.kith.test.LookRequest\x1a\x17.kith.test.LookResponse\"\x15\x8a\xb5\x18\x0e\b\x02\x12\n" +
 	"counter_id\x90\x02\x01B\x1fZ\x1dkith/actors/entity/entitytestb\x06proto3"
 
@@ -1639,7 +2201,7 @@ func file_actors_entity_entitytest_counters_proto_rawDescGZIP() []byte {
 	return file_actors_entity_entitytest_counters_proto_rawDescData
 }
 
-var file_actors_entity_entitytest_counters_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_actors_entity_entitytest_counters_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_actors_entity_entitytest_counters_proto_goTypes = []any{
 	(*DoRequest)(nil),    // 0: kith.test.DoRequest
 	(*RedoRequest)(nil),  // 1: kith.test.RedoRequest
@@ -1647,59 +2209,74 @@ var file_actors_entity_entitytest_counters_proto_goTypes = []any{
 	(*PairRequest)(nil),  // 3: kith.test.PairRequest
 	(*MineRequest)(nil),  // 4: kith.test.MineRequest
 	(*VisitRequest)(nil), // 5: kith.test.VisitRequest
-	(*ToldRequest)(nil),  // 6: kith.test.ToldRequest
-	(*DoResponse)(nil),   // 7: kith.test.DoResponse
-	(*Act)(nil),          // 8: kith.test.Act
-	(*Put)(nil),          // 9: kith.test.Put
-	(*Rewrite)(nil),      // 10: kith.test.Rewrite
-	(*Tell)(nil),         // 11: kith.test.Tell
-	(*Count)(nil),        // 12: kith.test.Count
-	(*Grant)(nil),        // 13: kith.test.Grant
-	(*Span)(nil),         // 14: kith.test.Span
-	(*Signer)(nil),       // 15: kith.test.Signer
-	(*Said)(nil),         // 16: kith.test.Said
-	(*Noted)(nil),        // 17: kith.test.Noted
-	(*Pulsed)(nil),       // 18: kith.test.Pulsed
-	(*LookRequest)(nil),  // 19: kith.test.LookRequest
-	(*LookResponse)(nil), // 20: kith.test.LookResponse
+	(*SumRequest)(nil),   // 6: kith.test.SumRequest
+	(*SumResponse)(nil),  // 7: kith.test.SumResponse
+	(*RunRequest)(nil),   // 8: kith.test.RunRequest
+	(*RunResponse)(nil),  // 9: kith.test.RunResponse
+	(*ToldRequest)(nil),  // 10: kith.test.ToldRequest
+	(*DoResponse)(nil),   // 11: kith.test.DoResponse
+	(*Act)(nil),          // 12: kith.test.Act
+	(*LaterRun)(nil),     // 13: kith.test.LaterRun
+	(*Dropped)(nil),      // 14: kith.test.Dropped
+	(*Put)(nil),          // 15: kith.test.Put
+	(*Rewrite)(nil),      // 16: kith.test.Rewrite
+	(*Tell)(nil),         // 17: kith.test.Tell
+	(*Count)(nil),        // 18: kith.test.Count
+	(*Mark)(nil),         // 19: kith.test.Mark
+	(*Grant)(nil),        // 20: kith.test.Grant
+	(*Span)(nil),         // 21: kith.test.Span
+	(*Signer)(nil),       // 22: kith.test.Signer
+	(*Said)(nil),         // 23: kith.test.Said
+	(*Noted)(nil),        // 24: kith.test.Noted
+	(*Pulsed)(nil),       // 25: kith.test.Pulsed
+	(*LookRequest)(nil),  // 26: kith.test.LookRequest
+	(*LookResponse)(nil), // 27: kith.test.LookResponse
 }
 var file_actors_entity_entitytest_counters_proto_depIdxs = []int32{
-	8,  // 0: kith.test.DoRequest.acts:type_name -> kith.test.Act
-	8,  // 1: kith.test.RedoRequest.acts:type_name -> kith.test.Act
-	8,  // 2: kith.test.MakeRequest.acts:type_name -> kith.test.Act
-	8,  // 3: kith.test.PairRequest.acts:type_name -> kith.test.Act
-	8,  // 4: kith.test.MineRequest.acts:type_name -> kith.test.Act
-	8,  // 5: kith.test.VisitRequest.acts:type_name -> kith.test.Act
-	8,  // 6: kith.test.ToldRequest.acts:type_name -> kith.test.Act
-	9,  // 7: kith.test.Act.put:type_name -> kith.test.Put
-	10, // 8: kith.test.Act.rewrite:type_name -> kith.test.Rewrite
-	11, // 9: kith.test.Act.tell:type_name -> kith.test.Tell
-	13, // 10: kith.test.Act.grant:type_name -> kith.test.Grant
-	8,  // 11: kith.test.Tell.acts:type_name -> kith.test.Act
-	14, // 12: kith.test.Grant.readable:type_name -> kith.test.Span
-	16, // 13: kith.test.Noted.said:type_name -> kith.test.Said
-	8,  // 14: kith.test.LookRequest.acts:type_name -> kith.test.Act
-	0,  // 15: kith.test.Counters.Do:input_type -> kith.test.DoRequest
-	1,  // 16: kith.test.Counters.Redo:input_type -> kith.test.RedoRequest
-	2,  // 17: kith.test.Counters.Make:input_type -> kith.test.MakeRequest
-	3,  // 18: kith.test.Counters.Pair:input_type -> kith.test.PairRequest
-	4,  // 19: kith.test.Counters.Mine:input_type -> kith.test.MineRequest
-	5,  // 20: kith.test.Counters.Visit:input_type -> kith.test.VisitRequest
-	6,  // 21: kith.test.Counters.Told:input_type -> kith.test.ToldRequest
-	19, // 22: kith.test.Counters.Look:input_type -> kith.test.LookRequest
-	7,  // 23: kith.test.Counters.Do:output_type -> kith.test.DoResponse
-	7,  // 24: kith.test.Counters.Redo:output_type -> kith.test.DoResponse
-	7,  // 25: kith.test.Counters.Make:output_type -> kith.test.DoResponse
-	7,  // 26: kith.test.Counters.Pair:output_type -> kith.test.DoResponse
-	7,  // 27: kith.test.Counters.Mine:output_type -> kith.test.DoResponse
-	7,  // 28: kith.test.Counters.Visit:output_type -> kith.test.DoResponse
-	7,  // 29: kith.test.Counters.Told:output_type -> kith.test.DoResponse
-	20, // 30: kith.test.Counters.Look:output_type -> kith.test.LookResponse
-	23, // [23:31] is the sub-list for method output_type
-	15, // [15:23] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	12, // 0: kith.test.DoRequest.acts:type_name -> kith.test.Act
+	12, // 1: kith.test.RedoRequest.acts:type_name -> kith.test.Act
+	12, // 2: kith.test.MakeRequest.acts:type_name -> kith.test.Act
+	12, // 3: kith.test.PairRequest.acts:type_name -> kith.test.Act
+	12, // 4: kith.test.MineRequest.acts:type_name -> kith.test.Act
+	12, // 5: kith.test.VisitRequest.acts:type_name -> kith.test.Act
+	12, // 6: kith.test.ToldRequest.acts:type_name -> kith.test.Act
+	15, // 7: kith.test.Act.put:type_name -> kith.test.Put
+	16, // 8: kith.test.Act.rewrite:type_name -> kith.test.Rewrite
+	17, // 9: kith.test.Act.tell:type_name -> kith.test.Tell
+	20, // 10: kith.test.Act.grant:type_name -> kith.test.Grant
+	13, // 11: kith.test.Act.later:type_name -> kith.test.LaterRun
+	14, // 12: kith.test.Act.drop:type_name -> kith.test.Dropped
+	17, // 13: kith.test.Act.go_on:type_name -> kith.test.Tell
+	12, // 14: kith.test.LaterRun.acts:type_name -> kith.test.Act
+	12, // 15: kith.test.Tell.acts:type_name -> kith.test.Act
+	21, // 16: kith.test.Grant.readable:type_name -> kith.test.Span
+	23, // 17: kith.test.Noted.said:type_name -> kith.test.Said
+	12, // 18: kith.test.LookRequest.acts:type_name -> kith.test.Act
+	0,  // 19: kith.test.Counters.Do:input_type -> kith.test.DoRequest
+	1,  // 20: kith.test.Counters.Redo:input_type -> kith.test.RedoRequest
+	2,  // 21: kith.test.Counters.Make:input_type -> kith.test.MakeRequest
+	3,  // 22: kith.test.Counters.Pair:input_type -> kith.test.PairRequest
+	4,  // 23: kith.test.Counters.Mine:input_type -> kith.test.MineRequest
+	5,  // 24: kith.test.Counters.Visit:input_type -> kith.test.VisitRequest
+	10, // 25: kith.test.Counters.Told:input_type -> kith.test.ToldRequest
+	6,  // 26: kith.test.Counters.Sum:input_type -> kith.test.SumRequest
+	8,  // 27: kith.test.Counters.Run:input_type -> kith.test.RunRequest
+	26, // 28: kith.test.Counters.Look:input_type -> kith.test.LookRequest
+	11, // 29: kith.test.Counters.Do:output_type -> kith.test.DoResponse
+	11, // 30: kith.test.Counters.Redo:output_type -> kith.test.DoResponse
+	11, // 31: kith.test.Counters.Make:output_type -> kith.test.DoResponse
+	11, // 32: kith.test.Counters.Pair:output_type -> kith.test.DoResponse
+	11, // 33: kith.test.Counters.Mine:output_type -> kith.test.DoResponse
+	11, // 34: kith.test.Counters.Visit:output_type -> kith.test.DoResponse
+	11, // 35: kith.test.Counters.Told:output_type -> kith.test.DoResponse
+	7,  // 36: kith.test.Counters.Sum:output_type -> kith.test.SumResponse
+	9,  // 37: kith.test.Counters.Run:output_type -> kith.test.RunResponse
+	27, // 38: kith.test.Counters.Look:output_type -> kith.test.LookResponse
+	29, // [29:39] is the sub-list for method output_type
+	19, // [19:29] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_actors_entity_entitytest_counters_proto_init() }
@@ -1707,7 +2284,7 @@ func file_actors_entity_entitytest_counters_proto_init() {
 	if File_actors_entity_entitytest_counters_proto != nil {
 		return
 	}
-	file_actors_entity_entitytest_counters_proto_msgTypes[8].OneofWrappers = []any{
+	file_actors_entity_entitytest_counters_proto_msgTypes[12].OneofWrappers = []any{
 		(*Act_Put)(nil),
 		(*Act_Delete)(nil),
 		(*Act_Add)(nil),
@@ -1728,6 +2305,18 @@ func file_actors_entity_entitytest_counters_proto_init() {
 		(*Act_Now)(nil),
 		(*Act_RewriteAsNote)(nil),
 		(*Act_Mutate)(nil),
+		(*Act_Later)(nil),
+		(*Act_Cancel)(nil),
+		(*Act_Cut)(nil),
+		(*Act_Drop)(nil),
+		(*Act_GoOn)(nil),
+		(*Act_Mark)(nil),
+		(*Act_Recall)(nil),
+		(*Act_Ask)(nil),
+		(*Act_Last)(nil),
+		(*Act_Whisper)(nil),
+		(*Act_Errand)(nil),
+		(*Act_Log)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1735,7 +2324,7 @@ func file_actors_entity_entitytest_counters_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_actors_entity_entitytest_counters_proto_rawDesc), len(file_actors_entity_entitytest_counters_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

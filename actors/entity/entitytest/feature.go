@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"kith/actors/entity"
 	"kith/actors/pb"
@@ -19,6 +20,7 @@ var (
 	counts   entity.Table[Count, *Count]
 	grants   entity.Table[Grant, *Grant]
 	signers  entity.Table[Signer, *Signer]
+	marks    entity.Table[Mark, *Mark]
 	sum      *entity.Derived[int64]
 	audience *entity.Derived[*entity.Audience]
 )
@@ -27,6 +29,7 @@ var (
 // the tables come after: a feature, whose messages are in pb, needs no init.
 func init() {
 	counts, grants, signers = entity.NewTable[Count](), entity.NewTable[Grant](), entity.NewTable[Signer]()
+	marks = entity.NewTable[Mark]()
 	sum = entity.NewDerived(counts, func(v entity.Viewer) int64 {
 		total := int64(0)
 		for _, row := range counts.Scan(v, nil) {
@@ -57,6 +60,13 @@ func Feature() entity.Feature {
 		entity.Command(func(tx *entity.Tx, r *VisitRequest) (*DoResponse, error) { return run(tx, r.Acts) }),
 		entity.Command(func(tx *entity.Tx, r *ToldRequest) (*DoResponse, error) { return run(tx, r.Acts) }),
 		entity.Query(look),
+		entity.Query(func(v *entity.View, _ *SumRequest) (*SumResponse, error) {
+			if v.Caller().User == "eve" {
+				return nil, entity.Errorf(entity.Denied, "eve may not see it")
+			}
+			return &SumResponse{Sum: uint64(sum.Of(v))}, nil
+		}),
+		entity.Outside[*RunRequest, *RunResponse](),
 		entity.Logs(pb.Kind_CONVERSATION, rules),
 		entity.Logs(pb.Kind_USER, rules),
 	}}
@@ -149,6 +159,15 @@ func read(v entity.Viewer, a *Act, reply *DoResponse) error {
 		reply.Texts = append(reply.Texts, strings.Join(keys, " "))
 	case *Act_Sum:
 		number(uint64(sum.Of(v)))
+	case *Act_Recall:
+		row, _ := marks.Get(v, entity.Key(nil).Str(what.Recall))
+		number(row.GetStamp())
+	case *Act_Ask:
+		got, err := entity.Ask[*SumResponse](v.(*entity.View), &SumRequest{CounterId: what.Ask})
+		if err != nil {
+			return err
+		}
+		number(got.Sum)
 	case *Act_Panic:
 		panic(what.Panic)
 	case *Act_Refuse:
@@ -202,6 +221,32 @@ func write(tx *entity.Tx, a *Act, reply *DoResponse) error {
 	case *Act_Grant:
 		grants.Put(tx, entity.Key(nil).U64(entity.UserNumber(tx.Self().Tenant, what.Grant.UserId)), what.Grant)
 		signers.Put(tx, entity.Key(nil).U32(what.Grant.Number), &Signer{UserId: what.Grant.UserId})
+	case *Act_Later:
+		tx.TellAt(key(what.Later.Key), time.UnixMilli(what.Later.At), &ToldRequest{Acts: what.Later.Acts})
+	case *Act_Cancel:
+		tx.CancelTold(key(what.Cancel), &ToldRequest{})
+	case *Act_Cut:
+		counts.DeleteAll(tx, entity.Key(what.Cut))
+	case *Act_Drop:
+		tx.Drop(what.Drop.From, what.Drop.Through)
+	case *Act_GoOn:
+		tx.Continue(&ToldRequest{Acts: what.GoOn.Acts})
+	case *Act_Mark:
+		row := marks.Edit(tx, key(what.Mark))
+		row.N++
+		marks.Put(tx, key(what.Mark), row)
+	case *Act_Last:
+		number(tx.EmitLast(&Said{Text: what.Last}, entity.UserNumber(tx.Self().Tenant, "ann")))
+	case *Act_Whisper:
+		ann := entity.UserNumber(tx.Self().Tenant, "ann")
+		tx.SignalTo([]uint64{ann, ann}, &Pulsed{Text: what.Whisper})
+	case *Act_Errand:
+		tx.Task(&RunRequest{Errand: what.Errand})
+	case *Act_Log:
+		tx.Events(1, tx.Head().Seq, false, func(e *entity.Event) bool {
+			number(e.Seq)
+			return true
+		})
 	case *Act_Now:
 		number(uint64(tx.Now().UnixMilli()))
 	default:

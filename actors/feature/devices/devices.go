@@ -17,6 +17,7 @@ import (
 // Feature is users and their devices.
 var Feature = entity.Feature{Name: "devices", Parts: []entity.Part{
 	entity.Logs(pb.Kind_USER, user.Log),
+	entity.Verify(pb.Kind_USER, user.Check),
 	entity.Command(connect),
 	entity.Query(list),
 }}

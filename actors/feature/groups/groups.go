@@ -1,12 +1,10 @@
-// Package groups is conversations with roles: an owner, admins and members.
-// groups.go is the group itself, joining.go how people come in, members.go what
-// they are and how they go.
+// Package groups is conversations with roles: an owner, admins and members; and
+// what channels share with them, which is all but what package channels has.
+// groups.go is the group itself, joining.go how people come in, inviteall.go how
+// many do at once, members.go what they are and how they go.
 package groups
 
 import (
-	"unicode"
-	"unicode/utf8"
-
 	"google.golang.org/protobuf/proto"
 
 	"kith/actors/conversation"
@@ -25,10 +23,16 @@ var Feature = entity.Feature{Name: "groups", Parts: []entity.Part{
 	entity.Command(vouched),
 	entity.Command(join),
 
+	entity.Command(inviteAll),
+	entity.Command(vouchAll),
+	entity.Command(vouchedAll),
+
 	entity.Query(members),
 	entity.Command(setRole),
 	entity.Command(remove),
 	entity.Command(leave),
+	entity.Command(dissolve),
+	entity.Command(dissolvePage),
 }}
 
 // create needs no permission: anybody may have a group of his own.
@@ -39,14 +43,14 @@ func create(tx *entity.Tx, req *pb.CreateGroupRequest) (*pb.CreateGroupResponse,
 	info := &pb.Conversation{
 		Type: pb.Conversation_GROUP, CreatedAt: tx.Now().UnixMilli(),
 		Name: req.Name, Announcement: req.Announcement,
-		Permissions:   &pb.Permissions{Send: pb.Role_MEMBER, Invite: pb.Role_MEMBER, ChangeInfo: pb.Role_ADMIN},
+		Permissions:   &pb.Permissions{Send: pb.Role_MEMBER, Invite: pb.Role_MEMBER, ChangeInfo: pb.Role_ADMIN, Pin: pb.Role_ADMIN},
 		HistoryHidden: req.HistoryHidden, JoinRule: pb.JoinRule_INVITED,
 	}
 	if req.JoinRule != pb.JoinRule_JOIN_RULE_UNSPECIFIED {
 		info.JoinRule = req.JoinRule
 	}
-	permit(info.Permissions, req.Permissions)
-	if err := validate(tx.Policy(), info); err != nil {
+	conversation.Permit(info.Permissions, req.Permissions)
+	if err := conversation.Validate(tx.Policy(), info); err != nil {
 		return nil, err
 	}
 	conversation.Info.Put(tx, nil, info)
@@ -69,6 +73,7 @@ func get(v *entity.View, req *pb.GetGroupRequest) (*pb.GetGroupResponse, error) 
 		ConversationId: req.ConversationId, Name: info.Name, Announcement: info.Announcement,
 		Members: info.Members, Permissions: info.Permissions.CloneVT(), HistoryHidden: info.HistoryHidden,
 		JoinRule: info.JoinRule, CreatedAt: info.CreatedAt, Role: me.Role,
+		Type: info.Type, Signatures: info.Signatures, Large: info.Large, Inviting: left(v),
 	}, nil
 }
 
@@ -83,13 +88,13 @@ func change(tx *entity.Tx, req *pb.ChangeGroupRequest) (*pb.ChangeGroupResponse,
 		}
 	}
 	if req.Permissions != nil || req.HistoryHidden != nil || req.JoinRule != pb.JoinRule_JOIN_RULE_UNSPECIFIED {
-		if err := conversation.RequireRole(me, pb.Role_ADMIN, "change how the group works"); err != nil {
+		if err := conversation.RequireRole(me, pb.Role_ADMIN, "change how the "+conversation.Noun(old)+" works"); err != nil {
 			return nil, err
 		}
 	}
 	info := conversation.Info.Edit(tx, nil)
 	apply(info, req)
-	if err := validate(tx.Policy(), info); err != nil {
+	if err := conversation.Validate(tx.Policy(), info); err != nil {
 		return nil, err
 	}
 	if proto.Equal(old, info) {
@@ -117,67 +122,19 @@ func apply(info *pb.Conversation, req *pb.ChangeGroupRequest) {
 	if req.JoinRule != pb.JoinRule_JOIN_RULE_UNSPECIFIED {
 		info.JoinRule = req.JoinRule
 	}
-	permit(info.Permissions, req.Permissions)
+	conversation.Permit(info.Permissions, req.Permissions)
 }
 
-// permit sets the permissions that are in change.
-func permit(p, change *pb.Permissions) {
-	if change == nil {
-		return
-	}
-	for _, set := range []struct{ to, from *pb.Role }{
-		{&p.Send, &change.Send}, {&p.Invite, &change.Invite}, {&p.ChangeInfo, &change.ChangeInfo},
-	} {
-		if *set.from != pb.Role_ROLE_UNSPECIFIED {
-			*set.to = *set.from
-		}
-	}
-}
-
-// validate checks everything that a client can say about a group.
-func validate(p *entity.Policy, info *pb.Conversation) error {
-	switch {
-	case info.Name == "":
-		return entity.Errorf(entity.Invalid, "a group needs a name")
-	case utf8.RuneCountInString(info.Name) > p.MaxNameChars:
-		return entity.Errorf(entity.TooLarge, "the name of a group has at most %d characters", p.MaxNameChars)
-	case utf8.RuneCountInString(info.Announcement) > p.MaxAnnouncementChars:
-		return entity.Errorf(entity.TooLarge, "an announcement has at most %d characters", p.MaxAnnouncementChars)
-	case hasControl(info.Name, 0):
-		return entity.Errorf(entity.Invalid, "the name of a group has no control characters")
-	case hasControl(info.Announcement, '\n'):
-		return entity.Errorf(entity.Invalid, "an announcement has no control characters but new lines")
-	case pb.JoinRule_name[int32(info.JoinRule)] == "":
-		return entity.Errorf(entity.Invalid, "there is no join rule %d", info.JoinRule)
-	}
-	for _, r := range []pb.Role{info.Permissions.Send, info.Permissions.Invite, info.Permissions.ChangeInfo} {
-		if pb.Role_name[int32(r)] == "" {
-			return entity.Errorf(entity.Invalid, "there is no role %d", r)
-		}
-	}
-	return nil
-}
-
-// hasControl reports whether s has a control character other than allowed.
-func hasControl(s string, allowed rune) bool {
-	for _, r := range s {
-		if unicode.IsControl(r) && r != allowed {
-			return true
-		}
-	}
-	return false
-}
-
-// require returns the group and the caller's place in it. It refuses who is not
-// in it, and conversations that are no groups.
+// require returns the group or channel and the caller's place in it. It refuses
+// who is not in it, and conversations that are neither.
 func require(v entity.Viewer) (*pb.Conversation, *pb.Member, error) {
 	me, err := conversation.RequireMember(v)
 	if err != nil {
 		return nil, nil, err
 	}
 	info := conversation.Of(v)
-	if info.GetType() != pb.Conversation_GROUP {
-		return nil, nil, entity.Errorf(entity.Invalid, "this conversation is not a group")
+	if info.GetType() != pb.Conversation_GROUP && info.GetType() != pb.Conversation_CHANNEL {
+		return nil, nil, entity.Errorf(entity.Invalid, "this conversation is neither a group nor a channel")
 	}
 	return info, me, nil
 }

@@ -63,22 +63,34 @@ func ask(tx *entity.Tx, users []string, via uint64) error {
 }
 
 func requireRoom(tx *entity.Tx, more int) error {
-	if most := tx.Policy().MaxGroupMembers; int(conversation.Of(tx).GetMembers())+more > most {
-		return entity.Errorf(entity.Exhausted, "a group has at most %d members", most)
+	if info := conversation.Of(tx); more > room(tx, info) {
+		return entity.Errorf(entity.Exhausted, "a %s has at most %d members", conversation.Noun(info), most(tx, info))
 	}
 	return nil
+}
+
+// room is how many more people there may be in a group or a channel.
+func room(tx *entity.Tx, info *pb.Conversation) int { return most(tx, info) - int(info.GetMembers()) }
+
+func most(tx *entity.Tx, info *pb.Conversation) int {
+	if info.GetType() == pb.Conversation_CHANNEL {
+		return tx.Policy().MaxSubscribers
+	}
+	return tx.Policy().MaxGroupMembers
 }
 
 func invitationKey(invited, inviter, via uint64) entity.Key {
 	return entity.Key{}.U64(invited).U64(inviter).U64(via)
 }
 
-// vouch runs on the conversation that is asked, for the inviter.
+// vouch runs on the conversation that is asked, for the inviter. A channel vouches
+// for nobody: its subscribers do not know each other, and who is one would show by
+// who can be invited.
 func vouch(tx *entity.Tx, req *pb.VouchRequest) (*pb.VouchResponse, error) {
 	_, err := conversation.RequireMember(tx)
 	_, there := conversation.Member(tx, req.Invited)
 	tx.Tell(entity.Conversation(tx.Self().Tenant, req.Group), &pb.VouchedRequest{
-		Via: tx.Self().ID, Invited: req.Invited, Known: err == nil && there,
+		Via: tx.Self().ID, Invited: req.Invited, Known: err == nil && there && !conversation.HidesMembers(tx),
 	})
 	return &pb.VouchResponse{}, nil
 }
@@ -100,24 +112,37 @@ func vouched(tx *entity.Tx, req *pb.VouchedRequest) (*pb.VouchedResponse, error)
 	case mayInvite(info, me) != nil || requireRoom(tx, 1) != nil:
 		return resp, nil
 	}
-	_, err = conversation.Enter(tx, &pb.MemberJoined{UserId: req.Invited}, pb.Role_MEMBER, req.Invited)
-	return resp, err
+	return resp, admit(tx, req.Invited)
 }
 
-// join lets in who knows the id of an open group. One that nobody is in any
-// more has ended.
+// admit lets people in. Who subscribes to a channel is nobody's business but his
+// own: nothing is said there.
+func admit(tx *entity.Tx, users ...string) error {
+	var said entity.Message
+	switch {
+	case conversation.HidesMembers(tx):
+	case len(users) == 1:
+		said = &pb.MemberJoined{UserId: users[0]}
+	default:
+		said = &pb.MembersJoined{UserIds: users}
+	}
+	_, err := conversation.Enter(tx, said, pb.Role_MEMBER, users...)
+	return err
+}
+
+// join lets in who knows the id of an open group or channel. One that nobody is in
+// any more, or that was dissolved, has ended.
 func join(tx *entity.Tx, _ *pb.JoinRequest) (*pb.JoinResponse, error) {
 	user := tx.Caller().User
 	if _, ok := conversation.Member(tx, user); ok {
 		_, _, err := require(tx)
 		return &pb.JoinResponse{}, err // He is in it already.
 	}
-	if info := conversation.Of(tx); info.GetJoinRule() != pb.JoinRule_OPEN || info.Members == 0 {
+	if info := conversation.Of(tx); info.GetJoinRule() != pb.JoinRule_OPEN || info.Members == 0 || info.DissolvedAt != 0 {
 		return nil, conversation.NotHere()
 	}
 	if err := requireRoom(tx, 1); err != nil {
 		return nil, err
 	}
-	_, err := conversation.Enter(tx, &pb.MemberJoined{UserId: user}, pb.Role_MEMBER, user)
-	return &pb.JoinResponse{}, err
+	return &pb.JoinResponse{}, admit(tx, user)
 }

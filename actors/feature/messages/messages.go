@@ -6,6 +6,7 @@
 package messages
 
 import (
+	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -18,22 +19,55 @@ import (
 // Feature is the messages of conversations.
 var Feature = entity.Feature{Name: "messages", Parts: []entity.Part{
 	entity.Logs(pb.Kind_CONVERSATION, conversation.Log),
+	entity.Verify(pb.Kind_CONVERSATION, conversation.Check),
 	entity.Command(send),
 	entity.Command(edit),
 	entity.Command(revoke),
 	entity.Command(deleteForMe),
 	entity.Query(history),
+
+	entity.Command(forward),
+	entity.Command(takeForward),
+	entity.Query(originals),
+	entity.Query(granted),
+	entity.After(ungrant),
+	entity.After(ungrantExpired),
 }}
 
 func send(tx *entity.Tx, req *pb.SendRequest) (*pb.SendResponse, error) {
 	if err := requireSender(tx); err != nil {
 		return nil, err
 	}
-	if err := validate(tx.Policy(), req.Content); err != nil {
+	if err := conversation.ValidateContent(tx.Policy(), req.Content); err != nil {
 		return nil, err
 	}
-	seq := tx.Emit(&pb.MessageSent{Content: req.Content})
+	message := &pb.MessageSent{Content: req.Content}
+	if err := reply(tx, message, req.Reply); err != nil {
+		return nil, err
+	}
+	seq := tx.Emit(message)
 	return &pb.SendResponse{Seq: seq, At: tx.Now().UnixMilli()}, nil
+}
+
+// reply makes a message the answer to another one.
+func reply(tx *entity.Tx, message *pb.MessageSent, to *pb.Reply) error {
+	if to.GetSeq() == 0 {
+		return nil
+	}
+	_, replied, err := conversation.Message(tx, to.Seq)
+	switch {
+	case err != nil:
+		return err
+	case replied.Revoked:
+		return entity.Errorf(entity.NotFound, "message %d was revoked", to.Seq)
+	case uint64(to.QuoteOffset)+uint64(to.QuoteLength) > uint64(conversation.UTF16Units(conversation.Words(replied.Content))):
+		return entity.Errorf(entity.Invalid, "the quote is not within the text that it is from")
+	}
+	message.ReplyTo, message.QuoteOffset, message.QuoteLength = to.Seq, to.QuoteOffset, to.QuoteLength
+	if conversation.AllMayRead(tx, to.Seq) {
+		message.Replied = replied
+	}
+	return nil
 }
 
 func edit(tx *entity.Tx, req *pb.EditRequest) (*pb.EditResponse, error) {
@@ -44,21 +78,26 @@ func edit(tx *entity.Tx, req *pb.EditRequest) (*pb.EditResponse, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case message.By != tx.Caller().User:
+	case !conversation.Wrote(tx, message):
 		return nil, entity.Errorf(entity.Denied, "only its author can edit a message")
 	case sent.Revoked:
 		return nil, entity.Errorf(entity.NotFound, "message %d was revoked", req.Seq)
+	case sent.Content.GetForwarded() != nil:
+		return nil, entity.Errorf(entity.Denied, "what was forwarded says what it says where it is from")
 	}
 	if err := within(tx, message, tx.Policy().EditWindow, "edited"); err != nil {
 		return nil, err
 	}
-	if err := validate(tx.Policy(), req.Content); err != nil {
+	if err := conversation.ValidateContent(tx.Policy(), req.Content); err != nil {
 		return nil, err
 	}
 	if proto.Equal(sent.Content, req.Content) {
 		return &pb.EditResponse{}, nil // Nothing changes, so nobody is told.
 	}
-	sent = &pb.MessageSent{Content: req.Content, EditedAt: tx.Now().UnixMilli()}
+	sent = &pb.MessageSent{
+		Content: req.Content, EditedAt: tx.Now().UnixMilli(),
+		ReplyTo: sent.ReplyTo, QuoteOffset: sent.QuoteOffset, QuoteLength: sent.QuoteLength,
+	}
 	tx.Rewrite(req.Seq, sent)
 	edited := &pb.MessageEdited{Seq: req.Seq}
 	if conversation.AllMayRead(tx, req.Seq) {
@@ -129,11 +168,14 @@ func deleteForMe(tx *entity.Tx, req *pb.DeleteRequest) (*pb.DeleteResponse, erro
 		if hidden {
 			deleted.Seqs = append(deleted.Seqs, seq)
 		}
-		if gone {
-			tx.Rewrite(seq, &pb.MessageSent{Revoked: true}) // The last holder let go of it; nobody is left to be told.
+		if gone { // The last holder let go of it. Nobody is left to be told, but features that keep something about it.
+			tx.Rewrite(seq, &pb.MessageSent{Revoked: true})
+			tx.EmitUnsigned(&pb.MessageRevoked{Seq: seq})
 		}
 	}
-	if len(deleted.Seqs) > 0 { // Not in this log, which others read: his other devices hear it from his own.
+	if len(deleted.Seqs) > 0 {
+		conversation.NoteHidden(tx, reader, deleted.Seqs)
+		// Not in this log, which others read: his other devices hear it from his own.
 		tx.Tell(tx.Caller().Ref(), deleted)
 	}
 	return &pb.DeleteResponse{}, nil
@@ -160,4 +202,21 @@ func within(tx *entity.Tx, message *entity.Event, window time.Duration, done str
 		return entity.Errorf(entity.Expired, "a message can be %s for %s after it was sent", done, period(window))
 	}
 	return nil
+}
+
+// period says a window as a person would: in the largest unit that divides it.
+func period(d time.Duration) string {
+	for _, unit := range []struct {
+		name string
+		size time.Duration
+	}{{"hour", time.Hour}, {"minute", time.Minute}, {"second", time.Second}} {
+		switch n := d / unit.size; {
+		case d%unit.size != 0:
+		case n == 1:
+			return "1 " + unit.name
+		default:
+			return strconv.FormatInt(int64(n), 10) + " " + unit.name + "s"
+		}
+	}
+	return d.String()
 }

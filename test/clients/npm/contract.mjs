@@ -1,19 +1,12 @@
 // The messages of kith.v1, read from the same .proto files as the server's code is
 // made of.
 
-import path from 'node:path';
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
-import protobuf from 'protobufjs';
-
-const repository = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');
-const library = path.dirname(createRequire(import.meta.url).resolve('protobufjs/package.json'));
-
-const files = ['messages', 'directs', 'groups', 'dialogs', 'devices'].map((f) => `actors/feature/${f}/${f}.proto`);
+import { locate, protobuf } from '#environment';
+import { order } from './orders.mjs';
 
 const root = new protobuf.Root();
-root.resolvePath = (_, target) => path.join(target.startsWith('google/') ? library : repository, target);
-root.loadSync(files, { keepCase: true });
+root.resolvePath = (_, target) => locate(target);
+await root.load((await order('contract')).files, { keepCase: true });
 
 // events has the types of bodies by the number of their (event) option.
 const events = new Map();
@@ -24,7 +17,34 @@ for (const type of root.lookup('kith.v1').nestedArray) {
 
 // plain is a message as the server would write it in JSON.
 function plain(type, bytes) {
-  return type.toObject(type.decode(bytes), { longs: Number, enums: String, bytes: String });
+  return readable(type, type.toObject(type.decode(bytes), { longs: Number, enums: String, bytes: String }));
+}
+
+// readable has the events in a message as their types say.
+function readable(type, message) {
+  for (const field of type.fieldsArray) {
+    const value = message[field.name];
+    const of = field.resolve().resolvedType;
+    if (value === undefined || !(of instanceof protobuf.Type)) continue;
+    const read = (m) => (of === Event ? eventOf(m) : readable(of, m));
+    message[field.name] = field.repeated ? value.map(read) : read(value);
+  }
+  return message;
+}
+
+const Event = root.lookupType('kith.v1.Event');
+
+// eventOf is an event as in JSON: signals have no seq, and events of a log no
+// channel.
+function eventOf({ type: number, seq, at, by, body, channel }) {
+  const type = events.get(number);
+  if (!type) throw new Error(`no event has the number ${number}`);
+  const { base64 } = protobuf.util;
+  const bytes = new Uint8Array(base64.length(body));
+  base64.decode(body, bytes, 0);
+  const e = { type: type.name, seq, at, by, body: plain(type, bytes), channel };
+  for (const name of Object.keys(e)) if (e[name] === undefined) delete e[name];
+  return e;
 }
 
 function typesOf(method) {
@@ -44,8 +64,5 @@ export function decodeReply(method, bytes) {
 }
 
 export function decodeEvent(bytes) {
-  const e = root.lookupType('kith.v1.Event').decode(bytes);
-  const type = events.get(e.type);
-  if (!type) throw new Error(`no event has the number ${e.type}`);
-  return { type: type.name, seq: Number(e.seq), at: Number(e.at), by: e.by, body: plain(type, e.body) };
+  return eventOf(Event.toObject(Event.decode(bytes), { longs: Number, bytes: String }));
 }

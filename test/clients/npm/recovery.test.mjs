@@ -1,8 +1,8 @@
 // Unmodified npm clients lose connections and miss nothing. No test calls
 // disconnect() to do so: TCP breaks under the client.
 
-import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { test } from '#environment';
+import * as assert from './assert.mjs';
 import { dialects, isAbout, isText, order, people, text, textsOf } from './world.mjs';
 
 const flood = 400; // messages of each sender

@@ -1,7 +1,7 @@
 // Tokens, their renewal, and how sessions end, as unmodified npm clients see it.
 
-import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { test } from '#environment';
+import * as assert from './assert.mjs';
 import { dialects, order, people } from './world.mjs';
 
 for (const dialect of dialects.filter((d) => d.name !== 'protobuf with json')) {

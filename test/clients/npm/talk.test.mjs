@@ -1,7 +1,7 @@
 // Unmodified npm clients hold conversations.
 
-import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { test } from '#environment';
+import * as assert from './assert.mjs';
 import { dialects, isText, people, text } from './world.mjs';
 
 for (const dialect of dialects) {

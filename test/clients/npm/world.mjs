@@ -1,26 +1,15 @@
-// What every test here needs: people, their devices, and a bad network. Servers
-// and links belong to the Go tests, which are asked for them over HTTP.
+// What every case here needs, in Node and in a browser: people, their devices, and
+// a bad network.
 
-import assert from 'node:assert/strict';
-import { afterEach } from 'node:test';
-import { Centrifuge as JSONClient } from 'centrifuge';
-import { Centrifuge as ProtobufClient } from 'centrifuge/build/protobuf';
-import WebSocket from 'ws';
+import { afterEach, JSONClient, ProtobufClient, transport } from '#environment';
+import * as assert from './assert.mjs';
 import { decodeEvent, decodeReply, encodeRequest } from './contract.mjs';
+import { order } from './orders.mjs';
+
+export { order };
 
 // patience is how long a test waits for anything that ought to happen, in ms.
 const patience = 40_000;
-
-const control = process.env.KITH_TEST_CONTROL;
-if (!control) throw new Error('these tests are run by: go test ./test/clients -run TestNPM');
-
-// order asks the Go tests for something.
-export async function order(what, fields = {}) {
-  const resp = await fetch(`${control}/${what}`, { method: 'POST', body: JSON.stringify(fields) });
-  const text = await resp.text();
-  assert.ok(resp.ok, `${what} ${JSON.stringify(fields)}: ${text}`);
-  return JSON.parse(text);
-}
 
 const utf8 = { encode: (o) => new TextEncoder().encode(JSON.stringify(o)), decode: (b) => JSON.parse(new TextDecoder().decode(b)) };
 
@@ -113,9 +102,9 @@ afterEach(() => {
 // left out but what a Hole stands for.
 export class Device {
   constructor(owner, name, dialect, { websocket, ...options }) {
-    Object.assign(this, { owner, name, dialect, channels: new Map(), connects: 0, ends: [], errors: [], waiting: new Set() });
+    Object.assign(this, { owner, name, dialect, channels: new Map(), signals: [], connects: 0, ends: [], errors: [], waiting: new Set() });
     this.client = new dialect.Client(websocket ?? owner.door.websocket, {
-      websocket: WebSocket, minReconnectDelay: 50, maxReconnectDelay: 500,
+      ...transport, minReconnectDelay: 50, maxReconnectDelay: 500,
       data: dialect.about({ model: 'Test 1', os: 'none', app: 'kith', payload: dialect.payload }),
       ...options,
     });
@@ -124,8 +113,9 @@ export class Device {
     this.client.connect();
   }
 
-  #listen() {
-    const on = (name, take) => this.client.on(name, (ctx) => {
+  // #listener returns what listens to a client or a subscription.
+  #listener(source) {
+    return (name, take) => source.on(name, (ctx) => {
       try {
         take(ctx);
       } catch (err) {
@@ -133,13 +123,31 @@ export class Device {
       }
       for (const w of [...this.waiting]) w();
     });
+  }
+
+  #listen() {
+    const on = this.#listener(this.client);
     on('connected', () => { this.connects++; });
     on('connecting', (ctx) => { if (ctx.code !== 0) this.ends.push(ctx); });
     on('disconnected', (ctx) => { this.ends.push(ctx); this.lost = ctx; });
     on('error', (ctx) => { this.errors.push(ctx.error); });
+    on('message', (ctx) => { this.signals.push(this.dialect.event(ctx.data)); });
+    this.#follow(on);
+  }
+
+  // #follow listens to what the client says of channels, or a subscription of its one.
+  #follow(on) {
     on('subscribed', (ctx) => this.#subscribed(ctx));
-    on('unsubscribed', (ctx) => { this.channels.get(ctx.channel).open = false; });
+    on('unsubscribed', (ctx) => this.#unsubscribed(ctx));
     on('publication', (ctx) => this.#heard(ctx));
+  }
+
+  // watch subscribes to a conversation, as to one that is too large to come by itself.
+  watch(conversation) {
+    const sub = this.client.newSubscription(`c:${conversation}`);
+    this.#follow(this.#listener(sub));
+    sub.subscribe();
+    return sub;
   }
 
   #subscribed({ channel, positioned, recoverable, wasRecovering, recovered, streamPosition }) {
@@ -149,6 +157,13 @@ export class Device {
     if (recovered) assert.equal(streamPosition.offset, c.last, `${channel} was recovered elsewhere`);
     Object.assign(c, { last: streamPosition.offset, open: true });
     c.stands.push({ wasRecovering, recovered, ...streamPosition });
+  }
+
+  // #unsubscribed takes in that a channel is over, or was refused.
+  #unsubscribed({ channel, code, reason }) {
+    const c = this.channels.get(channel) ?? { events: [], stands: [] };
+    this.channels.set(channel, c);
+    Object.assign(c, { open: false, end: { code, reason } });
   }
 
   #heard({ channel, offset, data }) {
@@ -211,8 +226,21 @@ export class Device {
     return this.until(`${log}: ${what}`, () => this.channels.get(log)?.events.find(is));
   }
 
+  // opened waits for a channel that is there, for so many times.
+  opened(log, times = 1) {
+    return this.until(`${log} subscribed ${times} times`, () => {
+      const c = this.channels.get(log);
+      return c?.open && c.stands.length >= times && c;
+    });
+  }
+
   closed(log) {
-    return this.until(`${log} unsubscribed`, () => this.channels.get(log)?.open === false);
+    return this.until(`${log} unsubscribed`, () => this.channels.get(log)?.open === false && this.channels.get(log));
+  }
+
+  // signalled waits for a signal, which is in no log.
+  signalled(what, is) {
+    return this.until(`the signal ${what}`, () => this.signals.find(is));
   }
 
   messages(conversation) {
@@ -234,7 +262,7 @@ export class Device {
       } catch (err) {
         // Codes below 100 are the client's own: the connection is gone.
         if (err.code >= 100) throw err;
-        await new Promise(setImmediate); // The client notices a moment later.
+        await new Promise((go) => setTimeout(go)); // The client notices a moment later.
       }
     }
   }

@@ -1,0 +1,116 @@
+package entity
+
+import (
+	"time"
+
+	"kith/actors/pb"
+)
+
+// Sweeping drops what is past its window: the changes of the log, and the
+// request ids. The kernel's own timer, of which an entity has one while there is
+// something to sweep, sees to those to whom nothing happens any more.
+
+// maxSwept is how many events one Step of a sweep looks at.
+const maxSwept = 1000
+
+// sweepRound is how exactly a sweep is timed: what happens in an hour goes
+// together.
+const sweepRound = time.Hour
+
+// sweepName is the key of the kernel's timer: that of no method.
+var sweepName = timerName("", nil)
+
+// scheduleSweep sets the kernel's timer if what this Step leaves behind will
+// have to be swept and no sweep is due before.
+func (m *Memory) scheduleSweep(tx *Tx, request bool) {
+	if m.sweeps {
+		return
+	}
+	change := false
+	for _, e := range tx.events {
+		change = change || e.header.class == pb.Class_CHANGE
+	}
+	if !change && !request {
+		return
+	}
+	m.sweeps = true
+	if _, ok := timers.Get(tx, sweepName); ok {
+		return
+	}
+	wait := tx.policy.RecoveryWindow
+	if request {
+		wait = min(wait, tx.policy.RequestWindow+bucketHours*time.Hour)
+	}
+	tx.setTimer(sweepName, &pb.Timer{At: roundUp(tx.now.Add(wait))})
+}
+
+func roundUp(t time.Time) int64 { return t.Add(sweepRound).Truncate(sweepRound).UnixMilli() }
+
+// sweep drops the changes and request ids that are past their window, and sets
+// the timer anew if there are others.
+func (m *Memory) sweep(r *Registry, d *Due, turn Turn) Outcome {
+	turn.Now = m.now(turn.Now)
+	tx := m.begin(r, &Call{To: d.Ref}, turn)
+	tx.dropTimer(d.name)
+	next := m.sweepChanges(tx)
+	var extra []Write
+	if !turn.Hold {
+		extra = m.requests.sweep(m, nil, bucketOf(turn.Now.Add(-turn.Policy.RequestWindow)))
+	}
+	if oldest, ok := m.requests.oldest(m); ok {
+		end := time.Unix(int64(oldest+1)*bucketHours*3600, 0).Add(turn.Policy.RequestWindow)
+		next = earlier(next, end)
+	}
+	m.sweeps = !next.IsZero()
+	if m.sweeps {
+		tx.setTimer(sweepName, &pb.Timer{At: max(tx.now.UnixMilli(), roundUp(next))})
+	}
+	return Outcome{Wake: tx.wake, Writes: m.keep(tx, extra)}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// sweepChanges drops changes that are past the recovery window, and the floor
+// rises. It returns when the next ones are; zero: there are none.
+func (m *Memory) sweepChanges(tx *Tx) (next time.Time) {
+	floor := floors.Edit(tx, nil)
+	from, until := max(1, floor.Changes), tx.now.Add(-tx.policy.RecoveryWindow).UnixMilli()
+	run, looked, at := uint64(0), 0, from
+	tx.walk(from, tx.head.Seq-1, func(seq uint64, h *header) bool {
+		if looked++; looked > maxSwept {
+			next = tx.now
+			return false
+		}
+		change := h.class == pb.Class_CHANGE
+		if change && h.at > until {
+			next = time.UnixMilli(h.at).Add(tx.policy.RecoveryWindow)
+			return false
+		}
+		switch {
+		case change && run == 0:
+			run = seq
+		case !change && run != 0:
+			tx.Drop(run, seq-1)
+			run = 0
+		}
+		at = seq + 1
+		return true
+	})
+	if run != 0 {
+		tx.Drop(run, at-1)
+	}
+	if at > from {
+		floor = floors.Edit(tx, nil)
+		floor.Changes = at
+		floors.Put(tx, nil, floor)
+	}
+	if next.IsZero() && at < tx.head.Seq {
+		next = tx.now
+	}
+	return next
+}
