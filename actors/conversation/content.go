@@ -1,6 +1,8 @@
 package conversation
 
 import (
+	"strconv"
+	"time"
 	"unicode/utf16"
 
 	"kith/actors/entity"
@@ -137,4 +139,21 @@ func firstError(errs ...error) error {
 		}
 	}
 	return nil
+}
+
+// Period says a length of time as a person would: in the largest unit that divides it, and two days as 48 hours.
+func Period(d time.Duration) string {
+	for _, unit := range []struct {
+		name string
+		size time.Duration
+	}{{"day", 24 * time.Hour}, {"hour", time.Hour}, {"minute", time.Minute}, {"second", time.Second}} {
+		switch n := d / unit.size; {
+		case d%unit.size != 0 || unit.size == 24*time.Hour && n < 3:
+		case n == 1:
+			return "1 " + unit.name
+		default:
+			return strconv.FormatInt(int64(n), 10) + " " + unit.name + "s"
+		}
+	}
+	return d.String()
 }

@@ -22,7 +22,7 @@ func Expire(tx *entity.Tx, from, through uint64) bool {
 		expireAmong(tx, first, last)
 	}
 	tx.Drop(first.Seq, last.Seq)
-	tx.Emit(&pb.MessagesExpired{From: first.Seq, Through: last.Seq})
+	tx.EmitUnsigned(&pb.MessagesExpired{From: first.Seq, Through: last.Seq})
 	return true
 }
 

@@ -150,9 +150,6 @@ func TestWhatDoesNotCountIsReported(t *testing.T) {
 		{"an account of another", func(r recounted) {
 			r.put(entity.User(1, "bob"), accountTable, nil, &pb.Account{UserId: "mallory"})
 		}, "its account is that of mallory, who has another number"},
-		{"a user without an account", func(r recounted) {
-			r.rows.Commit([]entity.Write{{Key: rowKey(entity.User(1, "bob"), accountTable, nil)}})
-		}, "it has a log and no account"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRecounted(t)

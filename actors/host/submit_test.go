@@ -307,6 +307,25 @@ func TestIdleEntitiesArePutAwayButNoneWithSomethingPending(t *testing.T) {
 	n.wantNumbers("seq, after it came back", n.numbers(2, Say("!")), 4)
 }
 
+func TestBriefEntitiesArePutAwaySooner(t *testing.T) {
+	n := newNode(t, func(c *Config) {
+		c.IdleAfter, c.BriefAfter = time.Minute, time.Second
+		c.Brief = func(ref entity.Ref) bool { return ref.ID == 1 }
+	})
+	n.numbers(1, Say("x"))
+	n.numbers(2, Say("x"))
+	for _, step := range []struct {
+		pass time.Duration
+		want int
+	}{{999 * time.Millisecond, 2}, {time.Millisecond, 1}, {time.Minute, 0}} {
+		n.pass(step.pass)
+		n.Sweep()
+		if got := n.boxes(); got != step.want {
+			t.Errorf("after %v more: %d entities in memory, want %d", step.pass, got, step.want)
+		}
+	}
+}
+
 func TestTheCoreIsMeasured(t *testing.T) {
 	n := newNode(t)
 	reg := prometheus.NewRegistry()

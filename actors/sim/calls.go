@@ -46,16 +46,12 @@ func (d *driver) next() *entity.Call {
 	if len(d.sent) > 0 && d.one(6) {
 		return d.again(d.sent[d.w.rng.IntN(len(d.sent))])
 	}
-	methods := d.w.reg.Methods()
-	m := methods[d.w.rng.IntN(len(methods))]
-	if d.one(4) || d.enough(m.Name) {
-		m = d.w.reg.ByName("Messages.Send")
-	}
+	m := d.method()
 	d.talk = nil
 	if all := d.about(m.Name); len(all) > 0 && !d.one(16) {
 		d.talk = all[d.w.rng.IntN(len(all))]
 	}
-	caller := d.caller()
+	caller := d.caller(m.Name == "Groups.Join")
 	if m.Name == "Devices.Connect" { // The doors call it when a token was verified.
 		return &entity.Call{Method: m, To: caller.Ref(), Caller: caller, Req: &pb.ConnectDeviceRequest{Os: d.pick("linux", "ios")}}
 	}
@@ -82,6 +78,20 @@ func (d *driver) again(old *entity.Call) *entity.Call {
 		m.Set(m.Descriptor().Fields().ByName("request_id"), protoreflect.ValueOfString(old.RequestID))
 	}
 	return &c
+}
+
+// method is any, but often one that sends a message, or by which people come and go:
+// that decides who hears and reads all the rest.
+func (d *driver) method() *entity.Method {
+	methods := d.w.reg.Methods()
+	if d.one(3) {
+		methods = slices.DeleteFunc(methods, func(m *entity.Method) bool { return m.Feature != "groups" })
+	}
+	m := methods[d.w.rng.IntN(len(methods))]
+	if d.one(4) || d.enough(m.Name) {
+		return d.w.reg.ByName("Messages.Send")
+	}
+	return m
 }
 
 // enough reports whether of what a method does there is enough: a driver makes few
@@ -114,17 +124,18 @@ func (d *driver) about(method string) []*talk {
 }
 
 // talks are the conversations that durably exist, in a stable order. Of those that
-// were dissolved there are few: not much happens there.
+// everybody has left there are few: not much happens there.
 func (d *driver) talks() []*talk {
 	all := slices.Collect(maps.Values(d.w.check.oracle.conversations))
 	slices.SortFunc(all, func(a, b *talk) int {
 		return cmp.Or(cmp.Compare(a.ref.Tenant, b.ref.Tenant), cmp.Compare(a.ref.ID, b.ref.ID))
 	})
-	return slices.DeleteFunc(all, func(t *talk) bool { return len(t.members) == 0 || t.dissolved != 0 && !d.one(16) })
+	return slices.DeleteFunc(all, func(t *talk) bool { return len(t.members) == 0 || t.empty() && !d.one(16) })
 }
 
-// caller is as a rule somebody in the conversation that the call is about.
-func (d *driver) caller() entity.Caller {
+// caller is as a rule somebody in the conversation that the call is about, or, if
+// it is to join, an outsider.
+func (d *driver) caller(joins bool) entity.Caller {
 	t, ok := d.w.core.Tenant(d.pick("east", "west"))
 	if !ok {
 		panic("sim: a tenant is missing")
@@ -134,7 +145,7 @@ func (d *driver) caller() entity.Caller {
 		if !d.one(20) {
 			t = d.talk.ref.Tenant
 		}
-		in := slices.DeleteFunc(slices.Clone(people), func(user string) bool { return !d.talk.present(user) })
+		in := slices.DeleteFunc(slices.Clone(people), func(user string) bool { return d.talk.present(user) == joins })
 		if len(in) > 0 && !d.one(4) {
 			user = d.pick(in...)
 		}
@@ -203,6 +214,9 @@ func (d *driver) scalar(fd protoreflect.FieldDescriptor) protoreflect.Value {
 	case protoreflect.BoolKind:
 		return protoreflect.ValueOfBool(d.one(2))
 	case protoreflect.EnumKind:
+		if fd.Name() == "join_rule" && !d.one(3) { // A group in which nobody is shows little.
+			return protoreflect.ValueOfEnum(pb.JoinRule_OPEN.Number())
+		}
 		return protoreflect.ValueOfEnum(protoreflect.EnumNumber(d.w.rng.IntN(fd.Enum().Values().Len() + 1)))
 	default:
 		panic("sim: no value for " + string(fd.FullName()))

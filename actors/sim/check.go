@@ -83,7 +83,7 @@ func (c *checker) observe(b *host.Box, j *host.Job, turn entity.Turn, out *entit
 		c.known[e] = cl
 		c.queued.effects = append(c.queued.effects, c.oracle.event(e))
 	}
-	c.queued.effects = append(c.queued.effects, c.oracle.rows(ref, out.Writes))
+	c.queued.effects = append(c.queued.effects, c.oracle.rows(ref, out.Writes), c.oracle.markers(ref, out.Writes))
 }
 
 // compare runs the Step on a cold memory over the model.
@@ -177,13 +177,42 @@ func (c *checker) submit(call *entity.Call) {
 
 // answered compares a query's answer with the durable model's.
 func (c *checker) answered(call *entity.Call, res entity.Result) {
-	want := c.w.reg.Query(c.durable, call, entity.Turn{Now: c.w.now, Policy: c.w.core.Policy(call.To.Tenant), Incarnation: c.w.db.Incarnation()})
+	want := c.w.reg.Query(c.withStamp(), call, entity.Turn{Now: c.w.now, Policy: c.w.core.Policy(call.To.Tenant), Incarnation: c.w.db.Incarnation()})
 	got := Format(entity.Outcome{Reply: res.Reply, Err: res.Err})
 	if got != Format(want) {
 		c.w.fail("%s on %s: the durable rows say\n%s\nthe answer was\n%s", call.Method.Name, call.To, Format(want), got)
 	}
 	c.w.count(call, res.Err)
 	c.oracle.answer(call, res)
+}
+
+// withStamp is the durable model with the node's row that numbers the commits, which
+// no Step writes.
+func (c *checker) withStamp() entity.Reader {
+	view := c.w.db.Snapshot()
+	defer func() {
+		if err := view.Close(); err != nil {
+			c.w.fail("close a view: %w", err)
+		}
+	}()
+	stamp, at, err := entity.ReadStamp(view)
+	if err != nil {
+		c.w.fail("read the last commit: %w", err)
+	}
+	return stampedRows{c.durable, entity.StampRow(stamp, at)}
+}
+
+type stampedRows struct {
+	entity.Reader
+	last entity.Write
+}
+
+// Get implements entity.Reader.
+func (r stampedRows) Get(key []byte) ([]byte, bool, error) {
+	if bytes.Equal(key, r.last.Key) {
+		return r.last.Val, true, nil
+	}
+	return r.Reader.Get(key)
 }
 
 // Published checks order and remembers what was told.
@@ -229,6 +258,7 @@ func (c *checker) crashed() error {
 		}
 	}
 	c.queued, c.inFlight = stage{}, stage{}
+	c.oracle.cutOff()
 	c.current = c.durable.Clone()
 	c.steps = maps.Clone(c.kept)
 	c.known, c.told = map[any]claim{}, nil

@@ -31,7 +31,7 @@ type printer struct {
 	conversations map[uint64]string // names of their numbers
 	users         map[uint64]string
 	tokens        map[string]string // names of what a client gives back as it is
-	start         time.Time // what times are relative to; zero: they are printed as they are
+	start         time.Time         // what times are relative to; zero: they are printed as they are
 }
 
 // maxPrinted is how much of a string is worth reading.

@@ -25,7 +25,7 @@ func (o *oracle) rows(ref entity.Ref, writes []entity.Write) func() {
 	var written []membership
 	for _, w := range writes {
 		m := &pb.Member{}
-		if ref.Kind != pb.Kind_CONVERSATION || w.End != nil || w.Val == nil || !inTable(w.Key, memberTable) {
+		if w.End != nil || w.Val == nil || !isMember(w.Key) {
 			continue
 		}
 		if err := proto.Unmarshal(w.Val, m); err != nil {
@@ -78,6 +78,16 @@ func (o *oracle) resize(t *talk) {
 	case members < policy.SmallBelow:
 		t.large = false
 	}
+}
+
+// empty reports whether nobody is in a conversation.
+func (t *talk) empty() bool {
+	for user := range t.members {
+		if t.present(user) {
+			return false
+		}
+	}
+	return true
 }
 
 // heard checks who hears an event of a conversation: all who may read it, by name
@@ -166,10 +176,17 @@ func (t *talk) wrongViews(user string, asked []uint64, posts []*pb.PostViews) st
 	return ""
 }
 
-// tableAt is where the table of a row is in its key: behind shard, tenant, kind and
-// id.
-const tableAt = 2 + 4 + 1 + 8
+// kindAt and tableAt are where they are in the key of an entity's row: behind shard
+// and tenant, and behind kind and id.
+const (
+	kindAt  = 2 + 4
+	tableAt = kindAt + 1 + 8
+)
 
 var memberTable = byte(proto.GetExtension((&pb.Member{}).ProtoReflect().Descriptor().Options(), pb.E_Table).(*pb.Table).Number)
 
-func inTable(key []byte, table byte) bool { return len(key) > tableAt && key[tableAt] == table }
+// isMember reports whether a row is that of a member of a conversation. What is told
+// lies in other rows, of no entity.
+func isMember(key []byte) bool {
+	return len(key) > tableAt && key[kindAt] == byte(pb.Kind_CONVERSATION) && key[tableAt] == memberTable
+}

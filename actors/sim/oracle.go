@@ -18,6 +18,10 @@ type oracle struct {
 	w             *world
 	conversations map[entity.Ref]*talk
 	logs          map[entity.Ref]uint64 // last durable seq of every log
+
+	devices  map[entity.Caller]*device
+	dialogs  map[entity.Ref]map[uint64]int // by user: how often he has come to a conversation; negative: he has left it
+	discreet map[discreet]bool
 }
 
 // A talk is one conversation.
@@ -39,16 +43,25 @@ type talk struct {
 	since  map[string]uint64 // where the log stood when somebody joined unseen, by user id
 	viewed map[string]uint64 // how far somebody has viewed, by user id
 	views  map[uint64]uint32 // by seq
+
+	read    map[string]uint64 // how far somebody has read, by user id
+	came    map[string]uint64 // where the log stood when he came
+	numbers map[string]uint32 // of members
+	hides   map[string]int    // how often he has deleted messages for himself
 }
 
 type interval struct{ from, through uint64 } // through 0: still in
 
 type saying struct {
 	content *pb.Content // nil: revoked
+	by      string      // user id; empty: nobody signed it
 }
 
 func newOracle(w *world) *oracle {
-	return &oracle{w: w, conversations: map[entity.Ref]*talk{}, logs: map[entity.Ref]uint64{}}
+	return &oracle{
+		w: w, conversations: map[entity.Ref]*talk{}, logs: map[entity.Ref]uint64{},
+		devices: map[entity.Caller]*device{}, dialogs: map[entity.Ref]map[uint64]int{}, discreet: map[discreet]bool{},
+	}
 }
 
 func (o *oracle) talk(ref entity.Ref) *talk {
@@ -59,6 +72,7 @@ func (o *oracle) talk(ref entity.Ref) *talk {
 			changes: map[uint64]uint64{}, deleted: map[string]map[uint64]bool{},
 			roles: map[string]pb.Role{}, watching: map[string]bool{},
 			since: map[string]uint64{}, viewed: map[string]uint64{}, views: map[uint64]uint32{},
+			read: map[string]uint64{}, came: map[string]uint64{}, numbers: map[string]uint32{}, hides: map[string]int{},
 		}
 		o.conversations[ref] = t
 	}
@@ -80,6 +94,7 @@ func (o *oracle) event(e *entity.Event) func() {
 	return func() {
 		o.logs[e.Ref] = e.Seq
 		if e.Ref.Kind != pb.Kind_CONVERSATION {
+			o.own(e.Ref, body)
 			return
 		}
 		t := o.talk(e.Ref)
@@ -132,11 +147,14 @@ func (o *oracle) learn(t *talk, e *entity.Event, body proto.Message) {
 	case *pb.GroupDissolved:
 		t.dissolve(e.Seq)
 	case *pb.MessageSent:
-		t.said[e.Seq] = &saying{b.Content}
+		t.said[e.Seq] = &saying{b.Content, e.By}
+		t.hasRead(e.By, e.Seq)
 	case *pb.MessageEdited:
 		t.changes[e.Seq] = b.Seq // What it says now, the call told.
 	case *pb.MessageRevoked:
 		t.said[b.Seq].content = nil
+	case *pb.MessagesExpired:
+		t.expire(b.From, b.Through)
 	}
 }
 
@@ -146,6 +164,8 @@ func (t *talk) join(user string, seq uint64) {
 		from = 1
 	}
 	t.members[user] = append(t.members[user], interval{from: from})
+	t.came[user] = seq - 1
+	t.hasRead(user, seq-1)
 }
 
 func (t *talk) leave(user string, seq uint64) {
@@ -207,6 +227,10 @@ func (o *oracle) call(c *entity.Call) func() {
 	switch req := c.Req.(type) {
 	case *pb.DeleteRequest:
 		return func() { o.talk(c.To).delete(c.Caller.User, req.Seqs) }
+	case *pb.MarkReadRequest:
+		return func() { o.talk(c.To).hasRead(c.Caller.User, min(req.Seq, o.logs[c.To])) }
+	case *pb.SetSharingRequest:
+		return func() { o.discreet[discreet{c.Caller.Tenant, c.Caller.User}] = true }
 	case *pb.EditRequest:
 		return func() { o.talk(c.To).said[req.Seq].content = req.Content }
 	case *pb.CreateChannelRequest:
@@ -231,6 +255,7 @@ func (t *talk) delete(user string, seqs []uint64) {
 	if t.deleted[user] == nil {
 		t.deleted[user] = map[uint64]bool{}
 	}
+	t.hides[user]++
 	for _, seq := range seqs {
 		if t.said[seq] == nil {
 			continue
@@ -253,6 +278,18 @@ func (o *oracle) answer(c *entity.Call, res entity.Result) {
 		if problem := t.wrongViews(c.Caller.User, c.Req.(*pb.ViewsRequest).Seqs, reply.Posts); problem != "" {
 			o.w.fail("%s of %v showed %s %s: %v", c.Method.Name, c.Req, c.Caller.User, problem, reply)
 		}
+	}
+	problem := ""
+	switch reply := res.Reply.(type) {
+	case *pb.ListDialogsResponse:
+		problem = o.wrongList(c, reply)
+	case *pb.SyncResponse:
+		problem = o.synced(c, reply)
+	case *pb.ReadersResponse:
+		problem = o.wrongReaders(c, reply)
+	}
+	if problem != "" {
+		o.w.fail("%s of %v told %s %s: %v", c.Method.Name, c.Req, c.Caller.User, problem, res.Reply)
 	}
 	reply, ok := res.Reply.(*pb.HistoryResponse)
 	if !ok {

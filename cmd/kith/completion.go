@@ -131,7 +131,7 @@ func complete(root *kong.Node, words, methods []string) []string {
 	case given < len(node.Positional):
 		all = node.Positional[given].EnumSlice()
 	}
-	all = slices.DeleteFunc(all, func(name string) bool {
+	all = slices.DeleteFunc(slices.Clone(all), func(name string) bool {
 		return name == "" || !strings.HasPrefix(strings.ToLower(name), strings.ToLower(last))
 	})
 	slices.Sort(all)

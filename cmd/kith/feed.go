@@ -145,7 +145,7 @@ func (f *feed) line(l irc.Line) error {
 	}
 	req := &pb.SendRequest{
 		ConversationId: f.group, RequestId: fmt.Sprintf("%s-%d", f.run, len(f.said)),
-		Content: &pb.Content{Type: &pb.Content_Text{Text: &pb.Text{Text: spoken(l)}}},
+		Content: &pb.Content{Type: &pb.Content_Text{Text: &pb.Text{Text: l.Words()}}},
 	}
 	if err := f.call(speaker, "Messages.Send", req, &pb.SendResponse{}); err != nil {
 		return err
@@ -158,20 +158,12 @@ func (f *feed) line(l irc.Line) error {
 	return nil
 }
 
-// spoken is the text of a message: IRC knows empty lines, Kith does not.
-func spoken(l irc.Line) string {
-	if l.Text == "" {
-		return " "
-	}
-	return l.Text
-}
-
 // enter connects a person and makes him a member, once.
 func (f *feed) enter(nick string) (*client.Client, error) {
 	if c := f.present[nick]; c != nil {
 		return c, nil
 	}
-	c, err := f.dial(userOf(nick))
+	c, err := f.dial(irc.UserID(nick))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", nick, err)
 	}
@@ -192,20 +184,6 @@ func (f *feed) leave(nick string) error {
 	f.moves++
 	req := &pb.LeaveRequest{ConversationId: f.group, RequestId: fmt.Sprintf("%s-leave-%d", f.run, f.moves)}
 	return f.call(c, "Groups.Leave", req, &pb.LeaveResponse{})
-}
-
-// userOf makes a user id of a nick: IRC allows nearly the same characters.
-func userOf(nick string) string {
-	id := "irc-" + strings.Map(func(r rune) rune {
-		if r == ':' || r == '\uFFFD' {
-			return '_'
-		}
-		return r
-	}, nick)
-	for len(id) > 64 {
-		id = id[:len(id)-1]
-	}
-	return strings.ToValidUTF8(id, "_")
 }
 
 // progress shows how far it is, on a terminal.
@@ -256,7 +234,7 @@ func (f *feed) same(n int, e *pb.Event) error {
 	if n >= len(f.said) {
 		return fmt.Errorf("the history goes on after the last line, with message %d", e.Seq)
 	}
-	if l := f.said[n]; e.By != userOf(l.Nick) || body.Content.GetText().GetText() != spoken(l) {
+	if l := f.said[n]; e.By != irc.UserID(l.Nick) || body.Content.GetText().GetText() != l.Words() {
 		return fmt.Errorf("message %d is not what %s said", e.Seq, l.Nick)
 	}
 	return nil

@@ -16,6 +16,7 @@ var version = "dev"
 // cli is the command line.
 type cli struct {
 	Serve ServeCmd `cmd:"" help:"Run one node with a store of its own."`
+	Dev   DevCmd   `cmd:"" help:"Run one node with a town in it: people who talk."`
 	Token TokenCmd `cmd:"" help:"Mint a token for development."`
 	Feed  FeedCmd  `cmd:"" help:"Replay a chat log through real sockets as one group, and read it back."`
 	Load  LoadCmd  `cmd:"" help:"Measure a server: direct, group, idle, echo; prove that nothing was lost."`

@@ -30,3 +30,30 @@ func TestMemoryIsTheCgroupsOrElseTheMachines(t *testing.T) {
 		}
 	}
 }
+
+func TestMemoryIsGivenBackOnceAfterEachBusyTime(t *testing.T) {
+	const busy, quiet = 100 << 20, 1 << 10
+	var c calm
+	allocated := uint64(0)
+	for i, step := range []struct {
+		allocates uint64
+		want      bool
+	}{
+		{busy, false},  // The rush.
+		{busy, false},  // It goes on.
+		{quiet, false}, // It may be a pause.
+		{quiet, true},  // It is over.
+		{quiet, false}, // There is nothing to give back.
+		{quiet, false},
+		{busyBytes, false}, // Another one.
+		{quiet, false},
+		{busy, false}, // It was a pause.
+		{quiet, false},
+		{quiet, true},
+	} {
+		allocated += step.allocates
+		if got := c.look(allocated); got != step.want {
+			t.Errorf("at look %d: %v, want %v", i, got, step.want)
+		}
+	}
+}

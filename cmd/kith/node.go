@@ -92,7 +92,7 @@ func newNode(config Config, log *slog.Logger, acceptClock bool) (n *node, err er
 		return nil, err
 	}
 	n.host, err = host.Start(host.Config{
-		Registry: registry, Storage: n.db, Listener: hub, Outside: n.outbound, Log: log, Tenants: policies,
+		Registry: registry, Storage: n.db, Listener: hub, Outside: n.outbound, Online: hub.Online, Log: log, Tenants: policies,
 		AcceptClock: acceptClock,
 		Brief:       func(ref entity.Ref) bool { return ref.Kind == pb.Kind_USER },
 		Fatal: func(err error) {

@@ -176,16 +176,26 @@ func TestATailEndsWithTheMembership(t *testing.T) {
 	var group struct {
 		ID json.Number `json:"conversation_id"`
 	}
-	s.do(t, "ann", "Groups.Create", `{"name":"team","user_ids":["bob"]}`, &group)
-	out, _, stop := follow(t, TailCmd{DoorFlags: s.as("bob", s.webSocket()), Log: "c:" + group.ID.String(), Since: 0})
-	out.next(t)
 	var reply any
+	s.do(t, "ann", "Groups.Create", `{"name":"team","join_rule":"OPEN"}`, &group)
+	s.do(t, "bob", "Groups.Join", `{"conversation_id":`+group.ID.String()+`}`, &reply)
+	out, notes := newLines(), newLines()
+	over := make(chan error, 1)
+	c := TailCmd{DoorFlags: s.as("bob", s.webSocket()), Log: "c:" + group.ID.String(), Since: 0}
+	go func() { over <- c.run(t.Context(), out, notes) }()
+	out.next(t) // It listens.
 	s.do(t, "ann", "Groups.Remove", `{"conversation_id":`+group.ID.String()+`,"user_id":"bob"}`, &reply)
-	for line := ""; !strings.Contains(line, "removed"); {
+	for line := ""; !strings.Contains(line, "ann member removed user_id=bob"); {
 		line = out.next(t)
-		t.Log(line)
 	}
-	_ = stop
+	select {
+	case err := <-over:
+		if err == nil || !strings.Contains(err.Error(), "that was the end: you are not in the conversation any more") {
+			t.Errorf("it ended with %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("it goes on")
+	}
 }
 
 // Lines that nobody reads any more end the command, as they do with head.

@@ -39,7 +39,7 @@ type Config struct {
 
 	// Event hears every event of every channel, in order per channel. Optional.
 	Event func(channel string, e *pb.Event)
-	// Signal hears every signal; its event has no seq. Optional.
+	// Signal hears every signal; its event has no seq, and names its channel. Optional.
 	Signal func(e *pb.Event)
 	// Gap hears that not all that was missed in a channel will come: the history has
 	// it. Optional.

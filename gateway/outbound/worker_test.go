@@ -3,7 +3,9 @@ package outbound
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -270,4 +272,25 @@ func TestAnAttemptUnderWayMayEnd(t *testing.T) {
 	if err := wait(t, how); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestAStopLeavesNoConnection(t *testing.T) {
+	closed := make(chan struct{}, 1)
+	s := httptest.NewUnstartedServer(status(204))
+	s.Config.ConnState = func(_ net.Conn, now http.ConnState) {
+		if now == http.StateClosed {
+			closed <- struct{}{}
+		}
+	}
+	s.Start()
+	t.Cleanup(s.Close)
+	w := serving(t, map[string]Webhook{"acme": local(s.URL)})
+	w.says(1, "hello")
+	for range 2 { // On one connection.
+		if err := w.perform(1, 1); err != nil {
+			t.Error(err)
+		}
+	}
+	w.Stop(context.Background())
+	wait(t, closed)
 }

@@ -231,7 +231,7 @@ func (s *Session) hearEvent(e *entity.Event, f *wire.Frame, named bool) bool {
 		c.pos = e.Seq - 1
 	}
 	next := c.stage != asked && !c.doubted && !c.lags() && e.Seq == c.pos+1 && s.state == connected
-	c.head, c.ending = e.Seq, e.Leaving == s.caller.Number
+	c.head, c.ending = e.Seq, e.Ends(s.caller.Number)
 	sent := next && s.send(c, e, f)
 	s.behind = s.behind || !sent || c.ending
 	return sent
@@ -276,9 +276,9 @@ func (s *Session) send(c *channel, e *entity.Event, f *wire.Frame) bool {
 }
 
 // heedOwn draws the consequences of an event of the user's own log. As a rule the
-// last event of a conversation has said who leaves; that it ended for everybody is
-// said here alone. By the time this is heard he may be back, so it is only a reason
-// to ask. The caller holds mu.
+// conversation's last event for him has said that he leaves; this is for a session that
+// took the channel after it, when the position did not know of it. By the time it is
+// heard he may be back, so it is only a reason to ask. The caller holds mu.
 func (s *Session) heedOwn(e *entity.Event) {
 	left, ok := e.Body.(*pb.DialogLeft)
 	if !ok {

@@ -111,7 +111,21 @@ func TestDeparture(t *testing.T) {
 		w.settle()
 		expect(t, l.got(), "c:5 #2 MessageRevoked", "c:5 #3 MemberLeft", "-c:5 2000")
 	})
-	t.Run("a conversation that is over for everybody names nobody; his own log makes the session ask", func(t *testing.T) {
+	t.Run("a conversation that is dissolved ends for everybody", func(t *testing.T) {
+		w := newWorld(t)
+		c := w.conversation(5, 1, "ann", "bob")
+		l, other := w.open(wire.JSON), w.open(wire.JSON)
+		l.connect("ann", "c:5@1")
+		other.connect("bob")
+		other.watch("c:5")
+		w.log(c).large = true
+		w.emit(c, "bob", &pb.GroupDissolved{}, func(e *entity.Event) { e.Leaving = entity.Everybody })
+		w.say(c, "nobody hears it")
+		for _, got := range [][]string{l.got(), other.got()} {
+			expect(t, got, "c:5 #2 GroupDissolved", "-c:5 2000")
+		}
+	})
+	t.Run("where nothing else has said so, his own log makes the session ask", func(t *testing.T) {
 		w := newWorld(t)
 		c := w.conversation(5, 1, "ann")
 		l := w.open(wire.JSON)

@@ -204,7 +204,9 @@ func (c *crowd) reconnect(f *watcher) {
 func (f *watcher) goOnWatching() {
 	f.resume = false
 	for _, name := range slices.Sorted(maps.Keys(f.resumed)) {
-		f.watch(name)
+		if !f.asked[name] {
+			f.watch(name)
+		}
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 // An own is Kith's own client, and what it has heard.
 type own struct {
 	*client.Client
-	heard chan string // "c:5 #3 hello", "signal", "gap c:5", "over 3001", in order
+	heard chan string // "c:5 #3 hello", "signal 99 of c:5", "gap c:5", "over 3001", in order
 }
 
 // doors are the two ways in which it connects.
@@ -39,7 +39,7 @@ func (w *world) own(t testing.TB, url, user string, known map[string]client.Posi
 			}
 			o.heard <- fmt.Sprintf("%s #%d %s", channel, e.Seq, body.GetContent().GetText().GetText())
 		},
-		Signal:       func(e *pb.Event) { o.heard <- fmt.Sprint("signal ", e.Type) },
+		Signal:       func(e *pb.Event) { o.heard <- fmt.Sprintf("signal %d of %s", e.Type, e.Channel) },
 		Gap:          func(channel string) { o.heard <- "gap " + channel },
 		Disconnected: func(code uint32, _ string) { o.heard <- fmt.Sprint("over ", code) },
 	})
@@ -95,7 +95,7 @@ func TestOurClientHearsAndSaysTheSameAtBothDoors(t *testing.T) {
 				w.hub.Published(e)
 				w.hub.Released()
 			}
-			bob.hears(t, "signal 99")
+			bob.hears(t, "signal 99 of c:5")
 			var refusal *client.Error
 			if err := ann.Call(patient(t), "Messages.History", &pb.HistoryRequest{ConversationId: 5}, &pb.HistoryResponse{}); !errors.As(err, &refusal) || refusal.Code != 103 || refusal.Msg != "you may not" {
 				t.Errorf("what is denied gave %v", err)

@@ -85,3 +85,25 @@ func minute(m []string) int {
 	digit := func(b byte) int { return int(b - '0') }
 	return (digit(m[1][0])*10+digit(m[1][1]))*60 + digit(m[2][0])*10 + digit(m[2][1])
 }
+
+// maxUserID is the longest user id of a server, in bytes.
+const maxUserID = 64
+
+// UserID makes a user id of a nick: IRC allows nearly the same characters.
+func UserID(nick string) string {
+	id := "irc-" + strings.Map(func(r rune) rune {
+		if r == ':' || r == '\uFFFD' {
+			return '_'
+		}
+		return r
+	}, nick)
+	return strings.ToValidUTF8(id[:min(len(id), maxUserID)], "")
+}
+
+// Words is the text of a message: IRC knows empty lines, Kith does not.
+func (l Line) Words() string {
+	if l.Text == "" {
+		return " "
+	}
+	return l.Text
+}

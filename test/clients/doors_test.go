@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A door is a way to call methods as one of the people of a world.
@@ -50,8 +51,11 @@ func overHTTP(c coding) func(*testing.T, *person, string, object) (object, error
 func outcome(t *testing.T, w *world, reply object, err error) string {
 	t.Helper()
 	if err == nil {
-		if members, ok := reply["members"].([]any); ok { // Their order is that of their numbers.
-			slices.SortFunc(members, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+		for _, name := range []string{"members", "read"} { // The order of people is that of their numbers.
+			people, _ := reply[name].([]any)
+			slices.SortFunc(people, func(a, b any) int {
+				return strings.Compare(w.anonymous(fmt.Sprint(a)), w.anonymous(fmt.Sprint(b)))
+			})
 		}
 		return "ok " + w.anonymous(fmt.Sprint(reply))
 	}
@@ -145,6 +149,28 @@ var trials = []trial{
 	{"Pins.Pin", about("edit", nil), "ok ok denied not_found not_found"},
 	{"Pins.List", of(nil), "ok ok ok ok not_found"},
 	{"Pins.Unpin", about("edit", nil), "ok ok denied not_found not_found"},
+	{"Receipts.MarkRead", about("edit", nil), "ok ok ok not_found not_found"},
+	{"Receipts.MarkDelivered", about("edit", nil), "ok ok ok not_found not_found"},
+	{"Receipts.Readers", about("edit", nil), "ok denied denied not_found not_found"},
+	{"Typing.Type", of(nil), "ok ok ok not_found not_found"},
+	{"Timers.SetAutoDelete", of(object{"seconds": 24 * 3600}), "ok ok denied not_found not_found"},
+	{"Timers.AutoDelete", of(nil), "ok ok ok ok not_found"},
+	{"Timers.Schedule", of(object{"content": text("later"), "at": time.Now().Add(time.Hour).UnixMilli()}), "ok ok ok not_found not_found"},
+	{"Timers.Scheduled", of(nil), "ok ok ok ok not_found"},
+	{"Timers.ChangeScheduled", of(object{"id": 1, "content": text("other")}), "ok not_found not_found not_found not_found"},
+	{"Timers.CancelScheduled", of(object{"id": 1}), "ok not_found not_found not_found not_found"},
+	{"Channels.Change", of(object{"signatures": true}), "invalid invalid invalid not_found not_found"},
+	{"Channels.View", about("edit", nil), "invalid invalid invalid not_found not_found"},
+	{"Channels.Views", of(object{"seqs": []uint64{3}}), "invalid invalid invalid invalid not_found"},
+	{"Groups.InviteAll", func(w *world, caller string) object {
+		return object{"conversation_id": w.group, "via": w.group}
+	}, "invalid invalid invalid not_found not_found"},
+	{"Presence.Subscribe", of(object{"user_ids": []string{"nobody"}}), "ok ok ok ok ok"},
+	{"Dialogs.SetPinned", of(object{"place": 1}), "ok ok ok not_found not_found"},
+	{"Dialogs.SetMuted", of(object{"until": time.Now().Add(time.Hour).UnixMilli()}), "ok ok ok not_found not_found"},
+	{"Dialogs.SetArchived", of(object{"archived": true}), "ok ok ok not_found not_found"},
+	{"Dialogs.SetDraft", of(object{"text": "well"}), "ok ok ok not_found not_found"},
+	{"Dialogs.MarkUnread", of(object{"unread": true}), "ok ok ok not_found not_found"},
 	{"Groups.Change", of(object{"name": "renamed"}), "ok ok denied not_found not_found"},
 	{"Groups.SetRole", toward("member", object{"role": "MEMBER"}), "ok denied denied not_found not_found"},
 	{"Groups.Invite", func(w *world, caller string) object {
@@ -153,6 +179,7 @@ var trials = []trial{
 	{"Groups.Join", of(nil), "ok ok ok not_found not_found"},
 	{"Groups.Remove", toward("owner", nil), "invalid denied denied not_found not_found"},
 	{"Groups.Leave", of(nil), "denied ok ok not_found not_found"},
+	{"Groups.Dissolve", of(nil), "ok not_found not_found not_found not_found"},
 }
 
 func of(more object) func(*world, string) object {

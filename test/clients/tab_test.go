@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // A tab is a page in a browser, with storage and connections of its own.
@@ -58,9 +59,8 @@ func (p *tab) close(ctx context.Context) error {
 	return p.browser.call(ctx, "", "Target.disposeBrowserContext", object{"browserContextId": p.contents}, nil)
 }
 
-// maxConsole is how many lines of a console are kept, the last ones: a connection
-// that is refused says so at each attempt.
-const maxConsole = 30
+// maxConsole is how many lines of a console are kept, the last ones.
+const maxConsole = 100
 
 // hear takes what the browser says of the page.
 func (p *tab) hear(m message) {
@@ -82,9 +82,6 @@ func (p *tab) hear(m message) {
 		return
 	}
 	p.change(func() {
-		if over := len(p.console) - maxConsole; over > 0 {
-			p.console = p.console[over:]
-		}
 		switch m.Method {
 		case "Page.loadEventFired":
 			p.loaded = true
@@ -92,14 +89,25 @@ func (p *tab) hear(m message) {
 			p.lost = errors.New("the page crashed")
 		case "Runtime.consoleAPICalled":
 			for _, arg := range e.Args {
-				p.console = append(p.console, fmt.Sprint(e.Type, ": ", arg.Value, arg.Description))
+				p.note(fmt.Sprint(e.Type, ": ", arg.Value, arg.Description))
 			}
 		case "Log.entryAdded":
-			p.console = append(p.console, fmt.Sprint(e.Entry.Level, ": ", e.Entry.Text, " ", e.Entry.URL))
+			p.note(fmt.Sprint(e.Entry.Level, ": ", e.Entry.Text, " ", e.Entry.URL))
 		case "Runtime.exceptionThrown":
-			p.console = append(p.console, e.Exception.Error())
+			p.note(e.Exception.Error())
 		}
 	})
+}
+
+// note keeps a line of the console, once: a connection that is refused says so at
+// each attempt. The caller holds mu.
+func (p *tab) note(line string) {
+	if slices.Contains(p.console, line) {
+		return
+	}
+	if p.console = append(p.console, line); len(p.console) > maxConsole {
+		p.console = p.console[1:]
+	}
 }
 
 // An exception is what a script threw.

@@ -124,7 +124,13 @@ type token struct {
 	since, until, after uint64
 }
 
-func (t token) String() string { return joinNumbers(t.incarnation, t.since, t.until, t.after) }
+// String is empty where there is nothing to know yet.
+func (t token) String() string {
+	if t.since == 0 && t.until == 0 {
+		return ""
+	}
+	return joinNumbers(t.incarnation, t.since, t.until, t.after)
+}
 
 func parseToken(s string) (token, error) {
 	if s == "" {

@@ -6,7 +6,6 @@
 package messages
 
 import (
-	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -199,24 +198,7 @@ func within(tx *entity.Tx, message *entity.Event, window time.Duration, done str
 	case window == 0:
 		return entity.Errorf(entity.Expired, "messages cannot be %s here", done)
 	case tx.Now().Sub(time.UnixMilli(message.At)) > window:
-		return entity.Errorf(entity.Expired, "a message can be %s for %s after it was sent", done, period(window))
+		return entity.Errorf(entity.Expired, "a message can be %s for %s after it was sent", done, conversation.Period(window))
 	}
 	return nil
-}
-
-// period says a window as a person would: in the largest unit that divides it.
-func period(d time.Duration) string {
-	for _, unit := range []struct {
-		name string
-		size time.Duration
-	}{{"hour", time.Hour}, {"minute", time.Minute}, {"second", time.Second}} {
-		switch n := d / unit.size; {
-		case d%unit.size != 0:
-		case n == 1:
-			return "1 " + unit.name
-		default:
-			return strconv.FormatInt(int64(n), 10) + " " + unit.name + "s"
-		}
-	}
-	return d.String()
 }

@@ -49,6 +49,9 @@ func subscribe(tx *entity.Tx, req *pb.SubscribePresenceRequest) (*pb.SubscribePr
 		if !entity.ValidUserID(id) {
 			return nil, entity.Errorf(entity.Invalid, "user_ids: %s", entity.UserIDRule)
 		}
+		if id == tx.Caller().User {
+			continue // He knows.
+		}
 		key := entity.Key{}.U64(entity.UserNumber(tx.Self().Tenant, id))
 		watched.Put(tx, key, &pb.Watched{UserId: id, Until: until, ConversationId: req.ConversationId})
 	}

@@ -63,7 +63,8 @@ func setAutoDelete(tx *entity.Tx, req *pb.SetAutoDeleteRequest) (*pb.SetAutoDele
 	step, most := tx.Policy().AutoDeleteStep, tx.Policy().AutoDeleteMax
 	switch length := time.Duration(req.Seconds) * time.Second; {
 	case length%step != 0 || length > most:
-		return nil, entity.Errorf(entity.Invalid, "messages are kept for a multiple of %s, at most %s", step, most)
+		return nil, entity.Errorf(entity.Invalid, "messages are kept for a multiple of %s, at most %s",
+			conversation.Period(step), conversation.Period(most))
 	case len(stretches.Of(tx)) >= maxStretches:
 		return nil, entity.Errorf(entity.Exhausted, "that was changed too often; try again when older messages have gone")
 	}
