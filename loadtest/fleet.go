@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -39,10 +40,7 @@ type fleet struct {
 	joined chan struct{} // has one for each who is ready
 	failed chan error    // has the first thing that went wrong
 	epoch  time.Time
-
-	// What is below belongs to the loop.
-	links []*link
-	over  bool // nothing more is sent, and connections may end
+	loop   gnet.EventLoop // known once somebody is connected
 }
 
 // A link is one person's connection.
@@ -128,14 +126,18 @@ func (f *fleet) join(ctx context.Context, address string, people []*talk.Person,
 	return nil
 }
 
-// do runs a function on the loop and waits for it.
+// do runs a function on the loop and waits for it. If it returns an error the
+// function has not run, or is over.
 func (f *fleet) do(ctx context.Context, what func()) error {
 	done := make(chan struct{})
-	if len(f.links) == 0 {
+	var begun atomic.Bool // or given up
+	if f.loop == nil {
 		return errors.New("nobody is connected")
 	}
-	err := f.links[0].conn.EventLoop().Execute(ctx, gnet.RunnableFunc(func(context.Context) error {
-		what()
+	err := f.loop.Execute(ctx, gnet.RunnableFunc(func(context.Context) error {
+		if begun.CompareAndSwap(false, true) {
+			what()
+		}
 		close(done)
 		return nil
 	}))
@@ -145,11 +147,14 @@ func (f *fleet) do(ctx context.Context, what func()) error {
 	select {
 	case <-done:
 		return nil
-	case err := <-f.failed:
-		return err
+	case err = <-f.failed:
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		err = context.Cause(ctx)
 	}
+	if !begun.CompareAndSwap(false, true) {
+		<-done
+	}
+	return err
 }
 
 // close ends all connections.
@@ -170,7 +175,7 @@ func (f *fleet) fail(err error) gnet.Action {
 func (f *fleet) OnOpen(c gnet.Conn) (out []byte, action gnet.Action) {
 	l := c.Context().(*link)
 	l.conn, l.person.Link = c, l
-	f.links = append(f.links, l)
+	f.loop = c.EventLoop()
 	if err := l.person.Begin(); err != nil {
 		return nil, f.fail(fmt.Errorf("%s: %w", l.person.Name, err))
 	}
@@ -212,7 +217,7 @@ func (f *fleet) OnTraffic(c gnet.Conn) gnet.Action {
 // OnClose is of gnet.EventHandler.
 func (f *fleet) OnClose(c gnet.Conn, err error) gnet.Action {
 	l := c.Context().(*link)
-	if f.over || f.leave && l.joined {
+	if f.leave && l.joined {
 		return gnet.None
 	}
 	if err == nil {

@@ -27,10 +27,7 @@ func Idle(ctx context.Context, s *Server, p Plan) (r *Report, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		over := l.fleet.do(ctx, func() { l.fleet.over = true })
-		err = errors.Join(err, over, l.fleet.close())
-	}()
+	defer func() { err = errors.Join(err, l.fleet.close()) }()
 	var people []*talk.Person
 	for i := range p.Connections {
 		alone := talk.NewConversation(l.rules, i, []string{userName(i)}).People[0]
@@ -47,7 +44,7 @@ func Idle(ctx context.Context, s *Server, p Plan) (r *Report, err error) {
 		return nil, err
 	}
 	p.Progress.clear()
-	r = newReport(p, l.rules.Times, few, all)
+	r = newReport(p, few, all)
 	each := (float64(all.usage.RSS) - float64(few.usage.RSS)) / float64(p.Connections-first)
 	r.BytesPerConnection = &each
 	if p.Profile != "" {

@@ -45,7 +45,6 @@ type load struct {
 	server *Server
 	fleet  *fleet
 	rules  *talk.Rules
-	seal   *oracle.Seal
 	all    []*talk.Conversation
 
 	through atomic.Uint64
@@ -232,6 +231,7 @@ type mark struct {
 	at     time.Time
 	usage  Usage
 	counts oracle.Counts
+	times  *talk.Times // since the mark before it
 }
 
 // mark notes where the load stands.
@@ -239,7 +239,7 @@ func (l *load) mark(ctx context.Context) (m mark, err error) {
 	if m.usage, err = l.server.usage(ctx); err != nil {
 		return m, err
 	}
-	err = l.fleet.do(ctx, func() { m.at, m.counts = time.Now(), l.counts() })
+	err = l.fleet.do(ctx, func() { m.at, m.counts, m.times = time.Now(), l.counts(), l.rules.Times.Take() })
 	return m, err
 }
 
@@ -264,7 +264,7 @@ func (l *load) run(ctx context.Context) (r *Report, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r = newReport(l.plan, l.rules.Times, before, after)
+	r = newReport(l.plan, before, after)
 	if err := l.settle(ctx, r); err != nil {
 		return r, err
 	}
@@ -294,9 +294,6 @@ func (l *load) drive(ctx context.Context) (before, after mark, err error) {
 		return before, after, err
 	}
 	if before, err = l.mark(ctx); err != nil {
-		return before, after, err
-	}
-	if err = l.fleet.do(ctx, l.rules.Times.Reset); err != nil {
 		return before, after, err
 	}
 	profiled := make(chan error, 1)
@@ -362,7 +359,6 @@ func (l *load) settle(ctx context.Context, r *Report) error {
 		<-tick.C
 	}
 	return l.fleet.do(ctx, func() {
-		l.fleet.over = true
 		for _, c := range l.all {
 			r.count(c.Account.Finish())
 			r.faults = append(r.faults, c.Account.Faults()...)

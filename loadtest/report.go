@@ -14,7 +14,6 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"kith/loadtest/oracle"
-	"kith/loadtest/talk"
 )
 
 // A Report is what a load came to. Counts are of the whole run, warm-up and end
@@ -123,7 +122,7 @@ func versions(ctx context.Context, s *Server) (v Versions, err error) {
 }
 
 // newReport divides what happened between two marks.
-func newReport(p Plan, times *talk.Times, before, after mark) *Report {
+func newReport(p Plan, before, after mark) *Report {
 	r := &Report{Parameters: p.parameters()}
 	if rss := after.usage.RSS; rss > 0 {
 		r.RSS = &rss
@@ -136,8 +135,8 @@ func newReport(p Plan, times *talk.Times, before, after mark) *Report {
 	}
 	rate := messages / seconds
 	r.Rate, r.deliveries = &rate, deliveries/seconds
-	r.AckP50Ms, r.AckP99Ms = quantiles(times.Acked)
-	r.E2EP50Ms, r.E2EP99Ms = quantiles(times.Delivered)
+	r.AckP50Ms, r.AckP99Ms = quantiles(after.times.Acked)
+	r.E2EP50Ms, r.E2EP99Ms = quantiles(after.times.Delivered)
 	if after.usage.CPU == 0 || messages == 0 || deliveries == 0 {
 		return r
 	}

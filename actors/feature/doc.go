@@ -168,6 +168,9 @@
 //     joins it on delivery (MessageEdited shows how); what shows events to
 //     somebody asks for his Reach first (messages/history.go).
 //   - A list has pages: entity.Paging and entity.Cursor (groups/members.go).
+//   - Rows that must agree with others, a count say, have a check beside them:
+//     entity.Verify(kind, check) among the parts. `kith verify` runs it on every
+//     entity of the kind (actors/conversation/verify.go).
 //   - Features do not import each other. Words that two of them need move to
 //     actors/conversation or actors/user.
 //

@@ -118,8 +118,8 @@ func TestStrangersLearnNothing(t *testing.T) {
 			}
 			return refused.Code.String() + ": " + refused.Msg
 		}
-		want := ask(caller(1, "eve"), team+1)
 		for _, c := range cases {
+			want := ask(c.who, team+1)
 			if got := ask(c.who, c.id); got != want {
 				t.Errorf("%s: %s gets %q, want %q as if there were no such conversation", m.Name, c.name, got, want)
 			}

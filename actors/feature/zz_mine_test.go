@@ -1,6 +1,10 @@
 package feature_test
 
 import (
+	"kith/actors/conversation"
+	"kith/actors/entity"
+	"kith/actors/pb"
+
 	"fmt"
 	"os"
 	"strconv"
@@ -18,7 +22,7 @@ func TestZZMine(t *testing.T) {
 	kinds := map[string]int{}
 	shown := 0
 	for s := from; s < from+n; s++ {
-		err := sim.Crash(sim.Run{Seed: uint64(s + 1), Steps: *steps, Tally: tally}, feature.All...)
+		err := sim.Crash(sim.Run{Seed: uint64(s + 1), Steps: *steps, Tally: tally}, append(feature.All[:len(feature.All):len(feature.All)], letting)...)
 		if err == nil {
 			kinds["ok"]++
 			continue
@@ -37,8 +41,22 @@ func TestZZMine(t *testing.T) {
 			fmt.Printf("%.1800s\n\n", text)
 		}
 	}
-	fmt.Println(kinds)
+	fmt.Println(kinds, expired)
 	for _, m := range []string{"Receipts.MarkRead", "Receipts.MarkDelivered", "Receipts.Readers", "Receipts.SetSharing", "Dialogs.Sync", "Dialogs.List", "Dialogs.SetPinned", "Dialogs.SetDraft", "Timers.SetAutoDelete"} {
 		fmt.Println(m, tally[m])
 	}
 }
+
+var expired int
+
+var letting = entity.Feature{Name: "letting", Parts: []entity.Part{
+	entity.After(func(tx *entity.Tx, edited *pb.MessageRevoked) error {
+		if head := tx.Head().Seq; head%3 == 0 && tx.Caller().Device == "phone" {
+			from := head / 3 * (head % 4)
+			if conversation.Expire(tx, from, min(head-1, from+head%5)) {
+				expired++
+			}
+		}
+		return nil
+	}),
+}}

@@ -40,6 +40,11 @@ const (
 	// is twice as long, up to maxRetryAfter.
 	retryAfter    = 100 * time.Millisecond
 	maxRetryAfter = 10 * time.Second
+	// maxTaskRetryAfter is the same for what is done outside: somebody else's server
+	// may be away for hours.
+	maxTaskRetryAfter = 5 * time.Minute
+	// spread is into how many parts retries of different entities are spread.
+	spread = 16
 )
 
 // maxQueued bounds the tells of a pair that are in memory; what is behind them
@@ -175,6 +180,10 @@ func (o *outbox) again(t *entity.Tell) {
 		return
 	}
 	wait := min(retryAfter<<min(q.waits, 30), maxRetryAfter)
+	if t.Call.To.Outside() {
+		wait = min(retryAfter<<min(q.waits, 30), maxTaskRetryAfter)
+		wait += wait * time.Duration(t.From.ID%spread) / spread // So that not all come back at once.
+	}
 	q.waiting = true
 	q.waits++
 	o.core.Scheduler.After(wait, func() {

@@ -29,7 +29,8 @@ type driver struct {
 	sent  []*entity.Call // commands with a request id, to be repeated
 	nonce int
 
-	talk *talk // the conversation that the next call is about, if there is one
+	talk    *talk          // the conversation that the next call is about, if there is one
+	planned []*entity.Call // what comes next, now and then with something else between
 }
 
 const (
@@ -43,6 +44,14 @@ const (
 // next returns a call: a new one, or one that was sent before, or one that was
 // sent before with another body; nil if a door would refuse it.
 func (d *driver) next() *entity.Call {
+	if len(d.planned) > 0 && !d.one(4) {
+		c := d.planned[0]
+		d.planned = d.planned[1:]
+		return c
+	}
+	if len(d.planned) == 0 && d.one(50) {
+		d.gather()
+	}
 	if len(d.sent) > 0 && d.one(6) {
 		return d.again(d.sent[d.w.rng.IntN(len(d.sent))])
 	}
@@ -88,8 +97,11 @@ func (d *driver) method() *entity.Method {
 		methods = slices.DeleteFunc(methods, func(m *entity.Method) bool { return m.Feature != "groups" })
 	}
 	m := methods[d.w.rng.IntN(len(methods))]
-	if d.one(4) || d.enough(m.Name) {
+	switch {
+	case d.one(4) || d.enough(m.Name):
 		return d.w.reg.ByName("Messages.Send")
+	case d.one(8): // What is sent is read, deleted and regretted.
+		return d.w.reg.ByName(d.pick("Receipts.MarkRead", "Receipts.MarkDelivered", "Messages.Delete", "Messages.Revoke"))
 	}
 	return m
 }
@@ -292,6 +304,9 @@ func (d *driver) content() *pb.Content {
 		return &pb.Content{}
 	case 1, 2:
 		return &pb.Content{Type: &pb.Content_Custom{Custom: &pb.Custom{Type: "dice", Data: text}}}
+	case 3, 4, 5:
+		part := &pb.TextEntity{Type: "mention", Length: 1, Value: d.pick(people...)}
+		return &pb.Content{Type: &pb.Content_Text{Text: &pb.Text{Text: text, Entities: []*pb.TextEntity{part}}}}
 	default:
 		return &pb.Content{Type: &pb.Content_Text{Text: &pb.Text{Text: text}}}
 	}

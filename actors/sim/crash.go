@@ -186,8 +186,9 @@ func (d *driver) readEverything() {
 				if t.present(user) {
 					in[ref.ID] = true
 				}
-				w.core.Replay(viewer, ref, 0, 1<<20, func(page entity.Page) {
-					if problem := w.check.oracle.page(ref, user, 0, page); problem != "" {
+				after := max(1, w.check.oracle.floor(ref, user)) - 1
+				w.core.Replay(viewer, ref, after, 1<<20, func(page entity.Page) {
+					if problem := w.check.oracle.page(ref, user, after, page); problem != "" {
 						w.fail("at the end %s showed %s %s", ref, user, problem)
 					}
 				})

@@ -20,6 +20,7 @@ type device struct {
 	owner  entity.Caller
 	token  string
 	paging bool // its token is of a page
+	begun  bool // it has been told everything once
 	asked  *entity.Call
 
 	has  map[uint64]*copied // by conversation
@@ -121,6 +122,7 @@ func (o *oracle) synced(c *entity.Call, resp *pb.SyncResponse) string {
 	if dev.paging {
 		return ""
 	}
+	dev.begun = dev.token != ""
 	for id, want := range dev.want {
 		has, still := dev.has[id], o.dialogs[dev.owner.Ref()][id] == want.entered
 		if still && (has == nil || has.through < want.through) {
@@ -154,7 +156,7 @@ func (o *oracle) take(dev *device, item *pb.SyncedDialog) string {
 	entered := o.dialogs[dev.owner.Ref()][id]
 	ref := entity.Conversation(dev.owner.Tenant, id)
 	switch {
-	case dev.token != "" && has == nil && !item.Reset_:
+	case dev.begun && has == nil && !item.Reset_:
 		return "a dialog out of nowhere"
 	case item.Reset_ && has != nil && has.entered == entered && !o.mayReset(ref, dev.owner):
 		return "that something is missing"
@@ -188,8 +190,14 @@ func (o *oracle) take(dev *device, item *pb.SyncedDialog) string {
 // person for himself.
 func (o *oracle) mayReset(ref entity.Ref, owner entity.Caller) bool {
 	const remembered = 64
-	p := o.w.reg.Position(o.w.check.durable, ref, owner, o.w.core.Policy(ref.Tenant), 1)
-	return p.Floor > 1 || o.talk(ref).hides[owner.User] > remembered
+	return o.floor(ref, owner.User) > 1 || o.talk(ref).hides[owner.User] > remembered
+}
+
+// floor is where a log begins to be whole. When what is old goes, the kernel
+// decides; that it goes shows in what is stored.
+func (o *oracle) floor(ref entity.Ref, user string) uint64 {
+	viewer := entity.Caller{Tenant: ref.Tenant, User: user, Number: entity.UserNumber(ref.Tenant, user)}
+	return o.w.reg.Position(o.w.check.durable, ref, viewer, o.w.core.Policy(ref.Tenant), 1).Floor
 }
 
 // follow applies missed events, which must be all that the user may see.

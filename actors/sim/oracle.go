@@ -348,6 +348,9 @@ func (o *oracle) page(ref entity.Ref, user string, after uint64, page entity.Pag
 	t := o.talk(ref)
 	last := o.last(t, user)
 	if page.Err != nil {
+		if page.Err.Code == entity.Expired && after+1 < o.floor(ref, user) {
+			return "" // It is no longer there.
+		}
 		return page.Err.Msg
 	}
 	at := after

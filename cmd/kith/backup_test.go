@@ -59,6 +59,17 @@ func (s *served) epoch(t *testing.T, conversation json.Number) string {
 	return p.Epoch
 }
 
+// withKeys is a new data folder with the keys of a node and nothing else.
+func (s *served) withKeys(t *testing.T) string {
+	t.Helper()
+	data := filepath.Join(t.TempDir(), "restored")
+	must(t, os.MkdirAll(filepath.Join(data, "keys"), 0o700))
+	key, err := os.ReadFile(auth.OwnKeyPath(s.dir, "demo"))
+	must(t, err)
+	must(t, os.WriteFile(auth.OwnKeyPath(data, "demo"), key, 0o600))
+	return data
+}
+
 // A backup is taken while people talk. What is made of it has everything that was
 // acknowledged before, no holes, and another epoch.
 func TestABackupUnderLoadIsRestored(t *testing.T) {
@@ -106,11 +117,7 @@ func TestABackupUnderLoadIsRestored(t *testing.T) {
 	must(t, (&VerifyCmd{Dir: dest, Most: 10}).run(&out, &out))
 	old, oldEpoch := s.history(t, conversation), s.epoch(t, conversation)
 
-	data := filepath.Join(t.TempDir(), "restored")
-	must(t, os.MkdirAll(filepath.Join(data, "keys"), 0o700))
-	key, err := os.ReadFile(auth.OwnKeyPath(s.dir, "demo"))
-	must(t, err)
-	must(t, os.WriteFile(auth.OwnKeyPath(data, "demo"), key, 0o600))
+	data := s.withKeys(t)
 	must(t, (&RestoreCmd{Src: dest, Dest: data}).run(&out, &out))
 	again := serve(t, data)
 	got := again.history(t, conversation)

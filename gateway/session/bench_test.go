@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/centrifugal/protocol"
@@ -18,12 +19,43 @@ func (sink) Dirty()           {}
 func (sink) Write([]byte) int { return 0 }
 
 // BenchmarkPublished is what one message costs for each of 1,000 sessions that
-// hear it, queue and flush included but for the socket.
+// hear it, named or because they watch, queue and flush included but for the socket.
 func BenchmarkPublished(b *testing.B) {
-	const sessions = 1000
-	w := newWorld(b)
-	ref := w.conversation(5, 1)
-	var all []*Session
+	for _, large := range []bool{false, true} {
+		b.Run(fmt.Sprint("watchers=", large), func(b *testing.B) {
+			w := newWorld(b)
+			ref, all := w.audience(1000)
+			audience := &entity.Audience{Watchers: large}
+			if !large {
+				for _, s := range all {
+					audience.Users = append(audience.Users, s.caller.Number)
+				}
+				slices.Sort(audience.Users)
+			}
+			body := &pb.MessageSent{Content: &pb.Content{Type: &pb.Content_Text{Text: &pb.Text{Text: "See you at eight, in front of the station?"}}}}
+			seq := uint64(1)
+			b.ReportAllocs()
+			for b.Loop() {
+				seq++
+				e := event(ref, seq, body)
+				e.Audience = audience
+				w.hub.Published(e)
+				for _, s := range all {
+					s.Flush()
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(all)), "ns/delivery")
+			if all[0].own.pos == 0 || all[0].channels[0].pos != seq {
+				b.Fatal("the sessions did not hear it")
+			}
+		})
+	}
+}
+
+// audience connects sessions, each of its own user, that have the channel of one
+// conversation.
+func (w *world) audience(sessions int) (ref entity.Ref, all []*Session) {
+	ref = w.conversation(5, 1)
 	for i := range sessions {
 		user := fmt.Sprint("user", i)
 		w.log(ref).reach[user] = entity.Everything.Intervals
@@ -35,26 +67,18 @@ func BenchmarkPublished(b *testing.B) {
 		s.Flush()
 		all = append(all, s)
 	}
-	audience := &entity.Audience{}
-	for user := range w.log(ref).reach {
-		audience.Users = append(audience.Users, entity.UserNumber(1, user))
-	}
-	body := &pb.MessageSent{Content: &pb.Content{Type: &pb.Content_Text{Text: &pb.Text{Text: "See you at eight, in front of the station?"}}}}
-	seq := uint64(1)
-	b.ReportAllocs()
+	return ref, all
+}
+
+// BenchmarkSearch is what it costs to ask 10,000 sessions whether they hold a
+// channel, when a conversation has its first event for watchers.
+func BenchmarkSearch(b *testing.B) {
+	w := newWorld(b)
+	w.audience(10_000)
 	for b.Loop() {
-		seq++
-		e := event(ref, seq, body)
-		e.Audience = audience
-		w.hub.Published(e)
-		for _, s := range all {
-			s.Flush()
-		}
+		w.hub.search(entity.Conversation(1, 6))
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/sessions, "ns/delivery")
-	if all[0].own.pos == 0 || all[0].channels[0].pos != seq {
-		b.Fatal("the sessions did not hear it")
-	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/10_000, "ns/session")
 }
 
 // BenchmarkReceive is what an rpc costs from its frame's payload to the backend,

@@ -141,7 +141,7 @@ func (s *Session) small(cmd *protocol.Command) {
 	case cmd.Unsubscribe != nil:
 		s.unsubscribe(cmd.Id, cmd.Unsubscribe.Channel)
 	default:
-		s.fail(cmd.Id, codeNotAvailable, false, "this server offers rpc and what comes from it, nothing else")
+		s.fail(cmd.Id, codeNotAvailable, false, "this server offers rpc, subscribe and what comes from them, nothing else")
 	}
 }
 

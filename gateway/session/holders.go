@@ -104,8 +104,8 @@ func (h *Hub) watching(ref entity.Ref) []*Session {
 	return h.watchers
 }
 
-// search asks every session whether it holds a channel. It takes about 0.3 µs for
-// each, once per conversation.
+// search asks every session whether it holds a channel. It takes about 0.5 µs for
+// each (BenchmarkSearch), once per conversation.
 func (h *Hub) search(ref entity.Ref) {
 	var all []*Session
 	for i := range h.users {

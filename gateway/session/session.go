@@ -37,7 +37,7 @@ type Session struct {
 	mu      sync.Mutex
 	state   state
 	reading bool  // a read of logs is under way
-	behind  bool  // a channel may lag, be fresh or be ending
+	behind  bool  // a channel may lag, be fresh, ending or doubted
 	page    uint8 // how many events the next read asks for
 	dialect wire.Dialect
 	id      clientID

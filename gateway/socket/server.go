@@ -165,13 +165,14 @@ const (
 )
 
 // OnTick runs on a goroutine of its own, so it only wakes the loops that have
-// something to do. The first tick comes when the engine is complete; the engine
+// something to do, and the hub for what belongs to no session. The first tick comes when the engine is complete; the engine
 // that OnBoot gets is not.
 func (s *Server) OnTick() (time.Duration, gnet.Action) {
 	s.starting.Do(s.start)
 	if s.stopping.Load() {
 		return tickEvery, gnet.Shutdown
 	}
+	s.cfg.Hub.Tick(s.cfg.Now())
 	for _, l := range *s.loops.Load() {
 		if l.count.Load() > 0 {
 			l.ticked.Store(true)

@@ -22,11 +22,13 @@ func NewTimes() *Times {
 	return &Times{histogram(), histogram()}
 }
 
-// Reset forgets them.
-func (t *Times) Reset() { t.Acked.Reset(); t.Delivered.Reset() }
-
-// Add takes those of t into account.
-func (t *Times) Add(u *Times) { t.Acked.Merge(u.Acked); t.Delivered.Merge(u.Delivered) }
+// Take returns them and begins anew.
+func (t *Times) Take() *Times {
+	u := &Times{t.Acked.Clone(), t.Delivered.Clone()}
+	t.Acked.Reset()
+	t.Delivered.Reset()
+	return u
+}
 
 // record counts a time in nanoseconds. Longer than a minute is a minute.
 func record(h *hdrhistogram.Histogram, nanos int64) {

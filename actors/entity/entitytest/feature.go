@@ -221,6 +221,20 @@ func write(tx *entity.Tx, a *Act, reply *DoResponse) error {
 	case *Act_Grant:
 		grants.Put(tx, entity.Key(nil).U64(entity.UserNumber(tx.Self().Tenant, what.Grant.UserId)), what.Grant)
 		signers.Put(tx, entity.Key(nil).U32(what.Grant.Number), &Signer{UserId: what.Grant.UserId})
+	case *Act_Now:
+		number(uint64(tx.Now().UnixMilli()))
+	default:
+		return later(tx, a, reply)
+	}
+	return nil
+}
+
+// later runs one act of a command that has to do with what comes after it, or with
+// what was there before.
+func later(tx *entity.Tx, a *Act, reply *DoResponse) error {
+	number := func(n uint64) { reply.Numbers = append(reply.Numbers, n) }
+	key := func(s string) entity.Key { return entity.Key(nil).Str(s) }
+	switch what := a.What.(type) {
 	case *Act_Later:
 		tx.TellAt(key(what.Later.Key), time.UnixMilli(what.Later.At), &ToldRequest{Acts: what.Later.Acts})
 	case *Act_Cancel:
@@ -247,8 +261,6 @@ func write(tx *entity.Tx, a *Act, reply *DoResponse) error {
 			number(e.Seq)
 			return true
 		})
-	case *Act_Now:
-		number(uint64(tx.Now().UnixMilli()))
 	default:
 		return read(tx, a, reply)
 	}
