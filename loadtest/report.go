@@ -235,6 +235,9 @@ func (r *Report) WriteTable(out io.Writer, colour bool) error {
 	}
 	if ratio := r.Ratio(); ratio > 0 {
 		row("bare echo", "%.2f ms (half), %.2f ms (99 %%); %.0f messages/s", *r.Echo.E2EP50Ms, *r.Echo.E2EP99Ms, *r.Echo.Rate)
+		if r.Echo.CPUPerMessage != nil {
+			row("bare echo's CPU", "%.2f µs a message", *r.Echo.CPUPerMessage)
+		}
 		row("times the echo's 99 %", "%.2f", ratio)
 	}
 	v := r.Versions

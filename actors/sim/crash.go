@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -165,8 +166,18 @@ func (d *driver) end() {
 	}
 	d.readEverything()
 	d.compareDevices()
+	d.verify()
 	if err := w.crash(false); err != nil {
 		w.fail("%w", err)
+	}
+}
+
+// verify counts again what the store says about itself.
+func (d *driver) verify() {
+	view := d.w.db.Snapshot()
+	_, err := d.w.reg.Verify(view, func(p entity.Problem) { d.w.fail("at the end %s", p) }, nil)
+	if err = errors.Join(err, view.Close()); err != nil {
+		d.w.fail("verify the store: %w", err)
 	}
 }
 

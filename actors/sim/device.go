@@ -125,6 +125,9 @@ func (o *oracle) synced(c *entity.Call, resp *pb.SyncResponse) string {
 	dev.begun = dev.token != ""
 	for id, want := range dev.want {
 		has, still := dev.has[id], o.dialogs[dev.owner.Ref()][id] == want.entered
+		if o.floor(entity.Conversation(dev.owner.Tenant, id), dev.owner.User) > want.through {
+			continue // Meanwhile it went.
+		}
 		if still && (has == nil || has.through < want.through) {
 			return fmt.Sprintf("all there is, and of %d not up to %d, as it was at the first page: %+v", id, want.through, has)
 		}

@@ -40,8 +40,8 @@ func (w *world) later(tenths int) {
 }
 
 func TestPresence(t *testing.T) {
-	ann := entity.User(1, "ann")
 	t.Run("the first session makes a user come, and the last makes him go, some seconds later", func(t *testing.T) {
+		ann := entity.User(1, "ann")
 		w, told := presences(t, always)
 		first, second := w.open(wire.JSON), w.open(wire.JSON)
 		first.connect("ann")
@@ -79,6 +79,25 @@ func TestPresence(t *testing.T) {
 		w.later(1)
 		expect(t, told(), "ann false")
 	})
+	t.Run("where nobody wants to know, nobody is told", func(t *testing.T) {
+		w, told := presences(t, always)
+		w.hub.presence.method = nil
+		l := w.open(wire.JSON)
+		l.connect("ann")
+		l.session.Closed()
+		w.later(9)
+		if !w.hub.Online(entity.User(1, "ann")) {
+			t.Error("he is not online")
+		}
+		w.later(1)
+		expect(t, told())
+		if w.hub.Online(entity.User(1, "ann")) || len(w.hub.presence.turns) != 0 {
+			t.Error("he is online, or remembered")
+		}
+	})
+}
+
+func TestPresenceUnderLoad(t *testing.T) {
 	t.Run("who goes and comes while one is told is told of in order", func(t *testing.T) {
 		w, told := presences(t, always)
 		l := w.open(wire.JSON)
@@ -126,41 +145,26 @@ func TestPresence(t *testing.T) {
 		w.later(100)
 		expect(t, told())
 	})
-	t.Run("many who go at once are told of one part after the other", func(t *testing.T) {
-		w, told := presences(t, always)
-		var all []*line
-		for i := range maxPresenceCalls + 1 {
-			l := w.open(wire.JSON)
-			l.connect(fmt.Sprint("user", i))
-			all = append(all, l)
-		}
-		told()
-		for _, l := range all {
-			l.session.Closed()
-		}
-		w.later(10)
-		if n := len(told()); n != maxPresenceCalls {
-			t.Errorf("%d are told of at once", n)
-		}
-		w.hub.Tick(w.now)
-		if n := len(told()); n != 1 {
-			t.Errorf("%d are told of after them, want 1", n)
-		}
-	})
-	t.Run("where nobody wants to know, nobody is told", func(t *testing.T) {
-		w, told := presences(t, always)
-		w.hub.presence.method = nil
+}
+
+func TestManyWhoGoAtOnceAreToldOfOnePartAfterTheOther(t *testing.T) {
+	w, told := presences(t, always)
+	var all []*line
+	for i := range maxPresenceCalls + 1 {
 		l := w.open(wire.JSON)
-		l.connect("ann")
+		l.connect(fmt.Sprint("user", i))
+		all = append(all, l)
+	}
+	told()
+	for _, l := range all {
 		l.session.Closed()
-		w.later(9)
-		if !w.hub.Online(ann) {
-			t.Error("he is not online")
-		}
-		w.later(1)
-		expect(t, told())
-		if w.hub.Online(ann) || len(w.hub.presence.turns) != 0 {
-			t.Error("he is online, or remembered")
-		}
-	})
+	}
+	w.later(10)
+	if n := len(told()); n != maxPresenceCalls {
+		t.Errorf("%d are told of at once", n)
+	}
+	w.hub.Tick(w.now)
+	if n := len(told()); n != 1 {
+		t.Errorf("%d are told of after them, want 1", n)
+	}
 }

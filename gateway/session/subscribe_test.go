@@ -284,6 +284,9 @@ func TestWatchersAndUsers(t *testing.T) {
 		w.say(c, "small")
 		expect(t, l.got(), "watching c:5@1", "c:5 #2 MessageSent", "c:5 #3 MessageSent", "c:5 #4 MessageSent")
 	})
+}
+
+func TestWatchersWhoComeAndGo(t *testing.T) {
 	t.Run("who joins while he is refused gets the channel from the server", func(t *testing.T) {
 		w := newWorld(t)
 		c := w.conversation(5, 1, "bob")

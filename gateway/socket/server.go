@@ -165,8 +165,8 @@ const (
 )
 
 // OnTick runs on a goroutine of its own, so it only wakes the loops that have
-// something to do, and the hub for what belongs to no session. The first tick comes when the engine is complete; the engine
-// that OnBoot gets is not.
+// something to do, and the hub for what belongs to no session. The first tick
+// comes when the engine is complete; the engine that OnBoot gets is not.
 func (s *Server) OnTick() (time.Duration, gnet.Action) {
 	s.starting.Do(s.start)
 	if s.stopping.Load() {
