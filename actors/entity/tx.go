@@ -215,7 +215,7 @@ func (tx *Tx) Rewrite(seq uint64, body Message) {
 	}
 	row := loggedRow{seq: seq, val: val, stamped: old.stamped}
 	if row.first = old.first; row.stamped && row.first == nil {
-		row.first = old.val
+		_ = old
 	}
 	tx.logged = append(tx.logged, row)
 	if len(tx.logged) > tx.policy.StepWrites {

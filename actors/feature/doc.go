@@ -139,6 +139,31 @@
 // is refused when it is too much. So it refuses nothing without need, and what
 // it does has a bound: here the members of a group.
 //
+// Beside rows, events and tells a command has these verbs:
+//
+//	tx.TellAt(key, when, &pb.SendScheduledRequest{…})   a command to itself at a time; set again, it is replaced
+//	tx.CancelTold(key, &pb.SendScheduledRequest{})      and not at all
+//	tx.Continue(&pb.DissolvePageRequest{…})             long work goes on in another Step: the request is the cursor
+//	tx.Task(&pb.DeliverWebhookRequest{…})               outside of this server, by who performs that rpc there
+//	tx.Signal(…), tx.SignalTo(users, …)                 a push that may be lost, to who hears the log, or to some users
+//	tx.EmitLast(event, user)                            the last event that a user hears
+//	tx.EmitUnsigned(event)                              one that does not say who caused it
+//	tx.Drop(from, through)                              a range of the log; emit an event that says so
+//	table.DeleteAll(tx, prefix), table.DeleteRange(…)   rows, as one write
+//
+// and a query one:
+//
+//	entity.Ask[*pb.OneProfileResponse](v, &pb.OneProfileRequest{UserId: id})
+//
+// asks another entity's query, for the same viewer and on the same durable view.
+// It is how a list of conversations shows what is in each. A query also knows
+// v.Stamp(), the last commit: a table whose option says stamped: true and that has
+// a field fixed64 stamp carries the commit that wrote each row, and what is above a
+// stamp has changed since.
+//
+// A method that is called again and again while somebody types or scrolls has
+// pace_ms in its op: what comes sooner is answered and does nothing.
+//
 // What to keep to:
 //
 //   - A Tx sees one entity. What must happen at another is a Tell, which is
@@ -163,7 +188,8 @@
 //     the message that it names. What must go with a message, or what a newcomer
 //     must not see, is in no event: emit the seq, keep the rest in a row, and let
 //     clients ask.
-//   - Rows about a message go with it: After(MessageRevoked), as above.
+//   - Rows about a message go with it: After(MessageRevoked), as above, and
+//     After(MessagesExpired), a range of them, with DeleteRange.
 //   - A text lives in one row of the log. What refers to it carries its seq and
 //     joins it on delivery (MessageEdited shows how); what shows events to
 //     somebody asks for his Reach first (messages/history.go).
