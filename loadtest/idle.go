@@ -15,7 +15,8 @@ const firstPart = 3
 
 // Idle connects people who say nothing, and divides what the server's memory grows
 // by from the first third of them to all. After each part it waits for the
-// warm-up.
+// warm-up. A server of ours has seen all of them before, and was started again:
+// what it writes down about somebody new is not a connection's.
 func Idle(ctx context.Context, s *Server, p Plan) (r *Report, err error) {
 	if p.Connections < firstPart {
 		return nil, fmt.Errorf("%d connections are too few to tell what one takes", p.Connections)
@@ -23,17 +24,17 @@ func Idle(ctx context.Context, s *Server, p Plan) (r *Report, err error) {
 	if err := Fits(p.Connections); err != nil {
 		return nil, err
 	}
+	if s.Restart != nil {
+		if err := introduce(ctx, s, p); err != nil {
+			return nil, err
+		}
+	}
 	l, err := newLoad(s, p, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, l.fleet.close()) }()
-	var people []*talk.Person
-	for i := range p.Connections {
-		alone := talk.NewConversation(l.rules, i, []string{userName(i)}).People[0]
-		alone.Script = []talk.Step{l.connect()}
-		people = append(people, alone)
-	}
+	people := l.silent()
 	first := p.Connections / firstPart
 	few, err := l.gatherIdle(ctx, people[:first])
 	if err != nil {
@@ -54,6 +55,30 @@ func Idle(ctx context.Context, s *Server, p Plan) (r *Report, err error) {
 	}
 	r.Versions, err = versions(ctx, s)
 	return r, err
+}
+
+// introduce has everybody connect once, and go, and the server start again.
+func introduce(ctx context.Context, s *Server, p Plan) error {
+	l, err := newLoad(s, p, 0)
+	if err != nil {
+		return err
+	}
+	people := l.silent()
+	err = l.fleet.join(ctx, s.Address, people, p.Progress.stage("introducing", len(people)))
+	if err := errors.Join(err, l.fleet.close()); err != nil {
+		return err
+	}
+	return s.Restart(ctx)
+}
+
+// silent is everybody, each with nothing to do but to connect.
+func (l *load) silent() (people []*talk.Person) {
+	for i := range l.plan.Connections {
+		alone := talk.NewConversation(l.rules, i, []string{userName(i)}).People[0]
+		alone.Script = []talk.Step{l.connect()}
+		people = append(people, alone)
+	}
+	return people
 }
 
 // gatherIdle connects people, waits for the server to calm down, and looks.

@@ -26,6 +26,8 @@ type Server struct {
 	PID int
 	// Token mints a token for a user.
 	Token func(user string) (string, error)
+	// Restart ends the server and starts it again on its store; nil: it is not ours.
+	Restart func(context.Context) error
 }
 
 // Usage is what a server has used since it began.

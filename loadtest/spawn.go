@@ -34,7 +34,7 @@ type Child struct {
 	Server
 	process *exec.Cmd
 	input   io.Closer
-	dir     string
+	dir     string // of its store, which goes with it
 }
 
 // start runs a program of ours and reads the line that says it is ready.
@@ -72,7 +72,23 @@ func Spawn(ctx context.Context, program, dir string, connections int, raw bool) 
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for the server's store: %w", err)
 	}
-	data := filepath.Join(dir, "data")
+	c = &Child{}
+	c.Restart = func(ctx context.Context) error {
+		if err := c.end(); err != nil {
+			return err
+		}
+		return c.serve(ctx, program, connections, raw)
+	}
+	c.dir = dir
+	if err := c.serve(ctx, program, connections, raw); err != nil {
+		return nil, errors.Join(fmt.Errorf("start a server: %w", err), os.RemoveAll(dir))
+	}
+	return c, nil
+}
+
+// serve starts the server on its store.
+func (c *Child) serve(ctx context.Context, program string, connections int, raw bool) error {
+	data := filepath.Join(c.dir, "data")
 	var ready struct{ WebSocket, TCP, Internal string }
 	args := []string{"serve", "--json", "--data-dir", data, "--log-level", "error",
 		"--listen-ws", "127.0.0.1:0", "--listen-http", "127.0.0.1:0", "--listen-internal", "127.0.0.1:0",
@@ -82,19 +98,20 @@ func Spawn(ctx context.Context, program, dir string, connections int, raw bool) 
 	if raw {
 		args = append(args, "--listen-tcp", "127.0.0.1:0")
 	}
-	c, err = start(ctx, &ready, program, args...)
+	started, err := start(ctx, &ready, program, args...)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start a server: %w", err), os.RemoveAll(dir))
+		return err
 	}
-	c.dir, c.URL, c.Internal = dir, ready.WebSocket, ready.Internal
+	c.process, c.input, c.PID = started.process, started.input, started.PID
+	c.URL, c.Internal = ready.WebSocket, ready.Internal
 	at := ready.WebSocket
 	if raw {
 		at = ready.TCP
 	}
 	if err := c.reach(at, data); err != nil {
-		return nil, errors.Join(err, c.Stop())
+		return errors.Join(err, c.end())
 	}
-	return c, nil
+	return nil
 }
 
 // reach finds out how to connect to a server with this URL and data folder.
@@ -130,6 +147,15 @@ func SpawnEcho(ctx context.Context, program string) (*Child, error) {
 
 // Stop ends the server, waits for its end, and removes its store.
 func (c *Child) Stop() error {
+	err := c.end()
+	if c.dir != "" {
+		err = errors.Join(err, os.RemoveAll(c.dir))
+	}
+	return err
+}
+
+// end ends the server and waits for its end.
+func (c *Child) end() error {
 	killer := time.AfterFunc(stopTimeout, func() { _ = c.process.Process.Kill() }) // It may be gone.
 	defer killer.Stop()
 	err := errors.Join(c.input.Close(), c.process.Process.Signal(syscall.SIGTERM))
@@ -138,9 +164,6 @@ func (c *Child) Stop() error {
 	}
 	if ended := c.process.Wait(); ended != nil && !strings.Contains(ended.Error(), "terminated") {
 		err = errors.Join(err, fmt.Errorf("the server ended badly: %w", ended))
-	}
-	if c.dir != "" {
-		err = errors.Join(err, os.RemoveAll(c.dir))
 	}
 	return err
 }

@@ -33,7 +33,7 @@ func audience(v entity.Viewer) *entity.Audience {
 	case info.GetDissolvedAt() != 0:
 		return &entity.Audience{}
 	case info.GetLarge():
-		return &entity.Audience{Watchers: true}
+		return entity.WhoeverWatches
 	default:
 		return hearers.Of(v).audience
 	}
@@ -125,6 +125,21 @@ func MessageWithin(v entity.Viewer, seq uint64, reach entity.Reach) (*entity.Eve
 		}
 	}
 	return nil, nil, entity.Errorf(entity.NotFound, "there is no message %d", seq)
+}
+
+// Answered returns the message that another one answers, and refuses what cannot be
+// answered by the caller, or any more.
+func Answered(v entity.Viewer, to *pb.Reply) (*pb.MessageSent, error) {
+	_, answered, err := Message(v, to.GetSeq())
+	switch {
+	case err != nil:
+		return nil, err
+	case answered.Revoked:
+		return nil, entity.Errorf(entity.NotFound, "message %d was revoked", to.Seq)
+	case uint64(to.QuoteOffset)+uint64(to.QuoteLength) > uint64(UTF16Units(Words(answered.Content))):
+		return nil, entity.Errorf(entity.Invalid, "the quote is not within the text that it is from")
+	}
+	return answered, nil
 }
 
 // AllMayRead reports whether every present member may see the event at seq:

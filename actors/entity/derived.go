@@ -16,7 +16,7 @@ func NewDerived[V any](table interface{ number() uint32 }, from func(Viewer) V) 
 }
 
 // derived is a remembered value and how many rows it took to compute: they are
-// charged each time, so that a Step may do the same with a cold memory.
+// charged once in each Step, so that a Step may do the same with a cold memory.
 type derived struct {
 	value any
 	rows  int
@@ -32,8 +32,14 @@ func (d *Derived[V]) Of(r Viewer) V {
 		return d.from(r) // This Step changed the table; what it sees is its own.
 	}
 	m := v.tx.memory
+	asked := slices.Contains(v.tx.derived, any(d))
+	if !asked {
+		v.tx.derived = append(v.tx.derived, d)
+	}
 	if known, ok := m.derived[d]; ok {
-		v.charge(known.rows)
+		if !asked {
+			v.charge(known.rows)
+		}
 		return known.value.(V)
 	}
 	before := v.budget

@@ -50,6 +50,9 @@ type Audience struct {
 	Watchers bool     // also every session that has the log's channel
 }
 
+// WhoeverWatches is the audience of what has too many hearers to name.
+var WhoeverWatches = &Audience{Watchers: true}
+
 // An EventType is a message with an (event) option.
 type EventType struct {
 	Number uint32

@@ -439,7 +439,7 @@ func (r *Registry) Position(rows Reader, ref Ref, viewer Caller, policy *Policy,
 		return Position{Ref: ref, Err: Errorf(NotFound, "there is no such log, or you may not read it")}
 	}
 	p.Head = reach.Last(v.Head().Seq)
-	p.Floor = v.Floor()
+	p.Floor = min(v.Floor(), p.Head+1) // Of what came after his time he learns nothing.
 	p.Ended = reach.Intervals[len(reach.Intervals)-1].Through != 0
 	origin, _ := origins.Get(v, nil)
 	p.Epoch = strconv.FormatUint(incarnation, 36) + "." + strconv.FormatUint(origin.GetStamp(), 36)

@@ -28,7 +28,7 @@ type Memory struct {
 	logged  []pendingEvent
 	cuts    []cut // deletions that are not durable, oldest first
 
-	sweeps bool // a sweep of what is past its window is known to be due some time
+	sweepAt int64 // when the next sweep of what is past its window is due, in unix milliseconds; 0: none is known of
 
 	requests requests
 
@@ -139,7 +139,7 @@ func (m *Memory) Forget() {
 	}
 	m.requests.forget()
 	m.scratch = nil
-	m.sweeps = false
+	m.sweepAt = 0
 }
 
 func (m *Memory) forgetRows() {

@@ -23,9 +23,6 @@ var sweepName = timerName("", nil)
 // scheduleSweep sets the kernel's timer if what this Step leaves behind will
 // have to be swept and no sweep is due before.
 func (m *Memory) scheduleSweep(tx *Tx, request bool) {
-	if m.sweeps {
-		return
-	}
 	change := false
 	for _, e := range tx.events {
 		change = change || e.header.class == pb.Class_CHANGE
@@ -33,18 +30,28 @@ func (m *Memory) scheduleSweep(tx *Tx, request bool) {
 	if !change && !request {
 		return
 	}
-	m.sweeps = true
-	if _, ok := timers.Get(tx, sweepName); ok {
-		return
-	}
 	wait := tx.policy.RecoveryWindow
 	if request {
 		wait = min(wait, tx.policy.RequestWindow+bucketHours*time.Hour)
 	}
-	tx.setTimer(sweepName, &pb.Timer{At: roundUp(tx.now.Add(wait))})
+	at := m.sweepTime(tx.now.Add(wait))
+	if m.sweepAt != 0 && m.sweepAt <= at {
+		return
+	}
+	if row, ok := timers.Get(tx, sweepName); ok && row.At <= at {
+		m.sweepAt = row.At
+		return
+	}
+	tx.setTimer(sweepName, &pb.Timer{At: at})
+	m.sweepAt = at
 }
 
-func roundUp(t time.Time) int64 { return t.Add(sweepRound).Truncate(sweepRound).UnixMilli() }
+// sweepTime is when an entity sweeps what is over at a time: within the hour, each
+// at a second of its own, so that not all entities sweep at once.
+func (m *Memory) sweepTime(t time.Time) int64 {
+	own := time.Duration(mix(m.ref.ID) % uint64(sweepRound))
+	return t.Add(sweepRound - own).Truncate(sweepRound).Add(own).UnixMilli()
+}
 
 // sweep drops the changes and request ids that are past their window, and sets
 // the timer anew if there are others.
@@ -53,17 +60,19 @@ func (m *Memory) sweep(r *Registry, d *Due, turn Turn) Outcome {
 	tx := m.begin(r, &Call{To: d.Ref}, turn)
 	tx.dropTimer(d.name)
 	next := m.sweepChanges(tx)
-	var extra []Write
-	if !turn.Hold {
-		extra = m.requests.sweep(m, nil, bucketOf(turn.Now.Add(-turn.Policy.RequestWindow)))
-	}
+	extra := m.requests.sweep(m, nil, bucketOf(turn.Now.Add(-turn.Policy.RequestWindow)))
 	if oldest, ok := m.requests.oldest(m); ok {
 		end := time.Unix(int64(oldest+1)*bucketHours*3600, 0).Add(turn.Policy.RequestWindow)
 		next = earlier(next, end)
 	}
-	m.sweeps = !next.IsZero()
-	if m.sweeps {
-		tx.setTimer(sweepName, &pb.Timer{At: max(tx.now.UnixMilli(), roundUp(next))})
+	m.sweepAt = 0
+	if !next.IsZero() {
+		at := tx.now.UnixMilli() // There is more.
+		if next.After(tx.now) {
+			at = m.sweepTime(next)
+		}
+		tx.setTimer(sweepName, &pb.Timer{At: at})
+		m.sweepAt = at
 	}
 	return Outcome{Wake: tx.wake, Writes: m.keep(tx, extra)}
 }
@@ -104,13 +113,13 @@ func (m *Memory) sweepChanges(tx *Tx) (next time.Time) {
 	if run != 0 {
 		tx.Drop(run, at-1)
 	}
+	if next.IsZero() {
+		at = max(at, tx.head.Seq) // Nothing is left below the last event.
+	}
 	if at > from {
 		floor = floors.Edit(tx, nil)
 		floor.Changes = at
 		floors.Put(tx, nil, floor)
-	}
-	if next.IsZero() && at < tx.head.Seq {
-		next = tx.now
 	}
 	return next
 }

@@ -99,9 +99,13 @@ func (tx *Tx) dropTimer(name Key) (at int64) {
 
 // Fire gives the entity the command of a timer, unless it has been given,
 // replaced or cancelled meanwhile. A refusal is an end, too. What is overloaded
-// or panics leaves the timer where it is.
+// or panics leaves the timer where it is, and so does a clock that has jumped since
+// the timer was found.
 func (m *Memory) Fire(r *Registry, d *Due, turn Turn) Outcome {
 	return m.guard(func() Outcome {
+		if turn.Hold {
+			return Outcome{Err: Errorf(Overloaded, "the clock has jumped, and no operator has agreed to it")}
+		}
 		tx := m.begin(r, &Call{To: d.Ref}, turn)
 		row, ok := timers.Get(tx, d.name)
 		if !ok || row.At != d.At {

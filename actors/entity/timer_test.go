@@ -296,8 +296,84 @@ func TestChangesAndRequestIDsGoAfterTheirWindows(t *testing.T) {
 	}
 }
 
-// sweepFor lets time pass, hour by hour, and the kernel's timers fire.
-func (w *world) sweepFor(d time.Duration) {
+// A log whose last messages were dropped has nothing to be swept below its head.
+func TestALogWithNothingLeftToSweepIsNotSweptAgain(t *testing.T) {
+	w := newWorld(t)
+	w.must(Say("x"))
+	w.must(DropEvents(1, 1), Note(1))
+	if n := w.sweepFor(w.policy.RecoveryWindow + 30*24*time.Hour); n != 1 {
+		t.Errorf("it was swept %d times, want once", n)
+	}
+	w.must(Say("x"), Note(1), Say("y"))
+	w.sweepFor(w.policy.RecoveryWindow + 2*time.Hour)
+	wantNumbers(t, "the log", w.must(Log()), 3, 5)
+}
+
+// Whose request ids come after a change that will be swept later still has them
+// dropped in time.
+func TestRequestIDsAreDroppedInTimeAlsoAfterAChange(t *testing.T) {
+	w := newWorld(t)
+	w.must(Note(1), Say("x"))
+	for _, cold := range []bool{false, true} {
+		if cold {
+			w.restart()
+		}
+		w.step(w.call(ann, &DoRequest{CounterId: 1, RequestId: "r1", Acts: []*Act{Add("a")}}))
+		w.sweepFor(w.policy.RequestWindow + 10*time.Hour)
+		if n := w.rows(one, requestedTable); n != 0 {
+			t.Errorf("%d request ids are left after their window", n)
+		}
+	}
+}
+
+// A sweep that has too much to look at for one Step goes on at once.
+func TestALongLogIsSweptInBoundedStepsWithoutWaiting(t *testing.T) {
+	w := newWorld(t)
+	w.policy.StepReads, w.policy.StepWrites = 2000, 1000 // The least that a policy may say.
+	for range 60 {
+		var acts []*Act
+		for range 50 {
+			acts = append(acts, Say("x"), Note(1))
+		}
+		w.must(acts...)
+	}
+	w.sweepFor(w.policy.RecoveryWindow - time.Hour)
+	if n := w.sweepFor(3 * time.Hour); n < 6 || n > 8 {
+		t.Errorf("it was swept in %d Steps, want one for each thousand of 6,000 events", n)
+	}
+	if n := w.rows(one, logTable); n != 3001 { // And the last change: nothing came after it.
+		t.Errorf("%d events are left, want the messages and the last change", n)
+	}
+}
+
+// TestNotAllEntitiesSweepAtOnce looks at when a thousand of them do that did the
+// same at the same time.
+func TestNotAllEntitiesSweepAtOnce(t *testing.T) {
+	w := newWorld(t)
+	for i := range uint64(1000) {
+		w.step(w.call(ann, &DoRequest{CounterId: i + 1, RequestId: "r", Acts: []*Act{Say("x")}}))
+	}
+	perMinute, most := map[int64]int{}, 0
+	end := w.turn.Now.Add(w.policy.RecoveryWindow)
+	for shard := range uint16(entity.Shards) {
+		_, err := entity.DueTimers(w.store.Rows(), shard, end, func(d entity.Due) bool {
+			minute := d.At / time.Minute.Milliseconds()
+			perMinute[minute]++
+			most = max(most, perMinute[minute])
+			return true
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(perMinute) < 55 || most > 60 {
+		t.Errorf("a thousand entities sweep in %d minutes, at most %d in one", len(perMinute), most)
+	}
+}
+
+// sweepFor lets time pass, hour by hour, and the kernel's timers fire. It returns
+// how many did.
+func (w *world) sweepFor(d time.Duration) (fired int) {
 	w.Helper()
 	for end := w.turn.Now.Add(d); w.turn.Now.Before(end); {
 		w.turn.Now = w.turn.Now.Add(time.Hour)
@@ -310,9 +386,27 @@ func (w *world) sweepFor(d time.Duration) {
 			if err != nil {
 				w.Fatal(err)
 			}
-			for _, d := range due {
-				w.fire(d)
+			for len(due) > 0 {
+				fired++
+				w.fire(due[0])
+				due = w.dueAgain(due[0], due[1:])
 			}
 		}
 	}
+	return fired
+}
+
+// dueAgain adds a timer that has fired to those that are due, if it is.
+func (w *world) dueAgain(fired entity.Due, rest []entity.Due) []entity.Due {
+	w.Helper()
+	_, err := entity.DueTimers(w.store.Rows(), fired.Ref.Shard(), w.turn.Now, func(d entity.Due) bool {
+		if d.Ref == fired.Ref && d.Name() == fired.Name() {
+			rest = append(rest, d)
+		}
+		return true
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return rest
 }

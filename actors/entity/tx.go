@@ -17,6 +17,7 @@ type Tx struct {
 	local   map[string]*slot // rows that this Step wrote
 	order   []string         // their keys, in order of first writing
 	touched []uint32         // tables that this Step wrote
+	derived []any            // the Derived that this Step has asked for
 
 	cuts []cut // what this Step deletes whole, before anything that it writes
 
@@ -32,9 +33,10 @@ type Tx struct {
 	origin   uint64  // of the call, for event headers
 	err      *Error  // of the first After hook that refused
 
-	// The beginnings of events and logged: most Steps emit one. 2 allocs fewer.
-	firstEvent  [1]*Event
-	firstLogged [1]loggedRow
+	// The beginnings of events, logged and derived: most Steps emit one. 3 allocs fewer.
+	firstEvent   [1]*Event
+	firstLogged  [1]loggedRow
+	firstDerived [2]any
 }
 
 // A loggedRow is an event row that a Step wrote, or reads.
@@ -61,7 +63,7 @@ func (m *Memory) begin(r *Registry, c *Call, turn Turn) *Tx {
 		tx: tx, budget: turn.Policy.StepReads, scratch: m.scratch,
 	}
 	tx.rows = tx
-	tx.events, tx.logged = tx.firstEvent[:0], tx.firstLogged[:0]
+	tx.events, tx.logged, tx.derived = tx.firstEvent[:0], tx.firstLogged[:0], tx.firstDerived[:0]
 	tx.origin = originOf(c)
 	return tx
 }
@@ -215,7 +217,7 @@ func (tx *Tx) Rewrite(seq uint64, body Message) {
 	}
 	row := loggedRow{seq: seq, val: val, stamped: old.stamped}
 	if row.first = old.first; row.stamped && row.first == nil {
-		_ = old
+		row.first = old.val
 	}
 	tx.logged = append(tx.logged, row)
 	if len(tx.logged) > tx.policy.StepWrites {

@@ -186,33 +186,109 @@ func TestUnreadIsExactHoweverMuchIsSaid(t *testing.T) {
 	}
 }
 
-// chatting sends many messages at once when the announcement of a group changes.
-var chatting = entity.Feature{Name: "chatting", Parts: []entity.Part{
-	entity.After(func(tx *entity.Tx, _ *pb.GroupChanged) error {
-		for range chattedAtOnce {
-			tx.Emit(&pb.MessageSent{Content: say("hello")})
+// obeying does what the announcement of a group says: sends so many messages at
+// once, or lets those of a range go.
+var obeying = entity.Feature{Name: "obeying", Parts: []entity.Part{
+	entity.After(func(tx *entity.Tx, changed *pb.GroupChanged) error {
+		var n, from, through uint64
+		if _, err := fmt.Sscanf(changed.Announcement, "send %d", &n); err == nil {
+			for range n {
+				tx.Emit(&pb.MessageSent{Content: say("hello")})
+			}
+		}
+		if _, err := fmt.Sscanf(changed.Announcement, "drop %d %d", &from, &through); err == nil {
+			conversation.Expire(tx, from, through)
 		}
 		return nil
 	}),
 }}
 
-const chattedAtOnce = 1000
+func withObeying() []entity.Feature {
+	return append(feature.All[:len(feature.All):len(feature.All)], obeying)
+}
 
-func TestUnreadSaysNoMoreThanFourDigits(t *testing.T) {
-	c := newCrowd(t, 2, append(feature.All[:len(feature.All):len(feature.All)], chatting)...)
-	for len(c.calls) <= conversation.MaxUnread {
-		said := fmt.Sprint(len(c.calls))
-		do[*pb.ChangeGroupResponse](c.server, c.members[0], "Groups.Change", &pb.ChangeGroupRequest{ConversationId: c.team, Announcement: &said})
-		from := do[*pb.ListDialogsResponse](c.server, c.members[0], "Dialogs.List", &pb.ListDialogsRequest{}).Dialogs[0].State.Head - chattedAtOnce + 1
-		for seq := range uint64(chattedAtOnce) {
-			c.calls, c.read[0] = append(c.calls, from+seq), from+seq
+// announce has the owner say what is to be done.
+func (c *crowd) announce(format string, args ...any) {
+	c.t.Helper()
+	text := fmt.Sprintf(format, args...)
+	do[*pb.ChangeGroupResponse](c.server, c.members[0], "Groups.Change", &pb.ChangeGroupRequest{ConversationId: c.team, Announcement: &text})
+}
+
+// sendMany has the owner send many messages, a few hundred at once.
+func (c *crowd) sendMany(n int) {
+	c.t.Helper()
+	const atOnce = 500
+	for ; n > 0; n -= atOnce {
+		now := uint64(min(n, atOnce))
+		c.announce("send %d (%d)", now, n)
+		head := do[*pb.ListDialogsResponse](c.server, c.members[0], "Dialogs.List", &pb.ListDialogsRequest{}).Dialogs[0].State.Head
+		for seq := head - now + 1; seq <= head; seq++ {
+			c.calls, c.read[0] = append(c.calls, seq), seq
 		}
 	}
+}
+
+func (c *crowd) drop(from, through uint64) {
+	c.t.Helper()
+	c.announce("drop %d %d", from, through)
+	for _, seq := range c.calls {
+		c.gone[seq] = c.gone[seq] || seq >= from && seq <= through
+	}
+}
+
+func TestUnreadSaysNoMoreThanFourDigits(t *testing.T) {
+	c := newCrowd(t, 2, withObeying()...)
+	c.sendMany(conversation.MaxUnread + 1)
 	c.compare("at the most and one")
 	c.revoke(c.calls[5])
 	c.compare("at the most")
 	c.markRead(1, c.calls[1])
 	c.compare("below the most")
+}
+
+func TestOnesOwnMessageIsFoundOrNoted(t *testing.T) {
+	for between := conversation.OwnWithin - 3; between < conversation.OwnWithin+3; between++ {
+		c := newCrowd(t, 2, withObeying()...)
+		c.sendMany(between)
+		c.say(1, 0)
+		c.say(0, 1)
+		c.compare(fmt.Sprintf("one message after %d of another's", between))
+	}
+}
+
+func TestOnesOwnMessageCountsAlsoOnceItIsGone(t *testing.T) {
+	for _, drop := range [][2]uint64{{6, 6}, {5, 7}, {1, 6}, {1, 100}, {4, 4}} {
+		c := newCrowd(t, 2, withObeying()...)
+		c.sendMany(2) // Seqs 4 and 5.
+		c.say(1, 0)
+		c.say(0, 1)
+		c.compare("before")
+		c.drop(drop[0], drop[1])
+		c.compare(fmt.Sprintf("after %v", drop))
+		c.say(0, 1)
+		c.drop(1, 6)
+		c.compare("after all of it")
+	}
+}
+
+func TestWhatIsMarkedInABlockStaysUntilItIsRead(t *testing.T) {
+	const block = 1024
+	c := newCrowd(t, 2, withObeying()...)
+	c.sendMany(3 * block)
+	for _, i := range []int{block - 3, block - 2, block - 1, block, block + 1, 2*block - 2, 2*block - 1, 2 * block} {
+		c.hide(1, c.calls[i-1])
+		c.revoke(c.calls[i+10])
+		c.compare("with marks")
+	}
+	for _, i := range []int{block - 4, block - 2, block - 1, block, block + 3, 2*block - 4, 2*block - 1, 2 * block} {
+		c.markRead(1, c.calls[i])
+		c.compare(fmt.Sprintf("read up to message %d", i+1))
+	}
+	c.drop(c.calls[0], c.calls[block+2])
+	c.drop(c.calls[2*block+5], c.calls[2*block+20])
+	c.compare("with some gone")
+	c.drop(c.calls[0], c.calls[2*block+100])
+	c.compare("with more gone")
 }
 
 // TestAMessageCostsNoRowForWhoReadsOrWritesIt counts rows: a message is one event

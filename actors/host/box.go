@@ -41,9 +41,12 @@ type Job struct {
 	park   string // why the timer is parked; empty: it is fired
 }
 
-// IsTell reports whether the job delivers a tell. A scheduler may deliver such
-// a job late, or twice in a row; the entity hears it once.
+// IsTell reports whether the job delivers a tell.
 func (j *Job) IsTell() bool { return j.tell != nil && !j.forget }
+
+// Repeats reports whether a scheduler may deliver the job late, or twice: that of a
+// tell, or of a timer. The entity hears it once.
+func (j *Job) Repeats() bool { return j.IsTell() || j.due != nil }
 
 // Call is the call that the job runs, or nil.
 func (j *Job) Call() *entity.Call { return j.call }
@@ -57,8 +60,15 @@ func (j *Job) Due() *entity.Due { return j.due }
 // Parks is why the job parks its timer; empty: it fires it.
 func (j *Job) Parks() string { return j.park }
 
-// Again delivers a tell once more, as a network might.
-func (c *Core) Again(j *Job) { c.post(j.tell.Call.To, &Job{tell: j.tell}, 0) }
+// Again delivers a job that Repeats once more, as a network might.
+func (c *Core) Again(j *Job) {
+	to := &Job{tell: j.tell, due: j.due, park: j.park}
+	if j.due != nil {
+		c.post(j.due.Ref, to, 0)
+	} else {
+		c.post(j.tell.Call.To, to, 0)
+	}
+}
 
 // Run gives the entity its turn. The scheduler calls it, once for each job.
 func (b *Box) Run(j *Job) {

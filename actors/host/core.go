@@ -193,7 +193,7 @@ func NewCore(cfg Config) (*Core, error) {
 	}
 	c.stamp = stamp
 	c.watch.start(cfg.Clock, at, cfg.AcceptClock)
-	return c, errors.Join(c.intern(view), c.resume(view))
+	return c, errors.Join(checkPaces(cfg.Registry), c.intern(view), c.resume(view))
 }
 
 type nobody struct{}

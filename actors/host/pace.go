@@ -1,6 +1,7 @@
 package host
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
@@ -26,9 +27,19 @@ const (
 	// maxPaces bounds what is remembered at once; about 8 MB. More callers at a
 	// time are all heard.
 	maxPaces = 64 << 10
-	// paceTurn is when what is old is forgotten. No pace is longer.
+	// paceTurn is when what is old is forgotten. No pace may be longer.
 	paceTurn = 10 * time.Second
 )
+
+// checkPaces refuses a method that hears a caller more seldom than is remembered.
+func checkPaces(r *entity.Registry) error {
+	for _, m := range r.Methods() {
+		if m.Pace > paceTurn {
+			return fmt.Errorf("%s: a pace is at most %v", m.Name, paceTurn)
+		}
+	}
+	return nil
+}
 
 // take reports whether a call is to be heard, at a time by Clock.Elapsed.
 func (p *paces) take(c *entity.Call, now time.Duration) bool {

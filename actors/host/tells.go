@@ -26,8 +26,10 @@ type pair struct{ from, to entity.Ref }
 // A pairQueue is what one entity has still to tell another. The first tell is
 // on its way, or waits to be tried again.
 type pairQueue struct {
-	tells   []*entity.Tell // the first of them, at most maxQueued; never none
-	more    bool           // in the store, after these
+	tells   []*entity.Tell // the first of them, and all that were dead letters; never none
+	fresh   int            // of these, those that never were dead letters; at most maxQueued
+	last    *entity.Tell   // the last fresh one that was queued
+	more    bool           // in the store, after last
 	panics  int            // of the first
 	waits   int            // of the first
 	waiting bool           // now
@@ -47,8 +49,9 @@ const (
 	spread = 16
 )
 
-// maxQueued bounds the tells of a pair that are in memory; what is behind them
-// is in the store. While somebody outside does not answer for hours, many wait.
+// maxQueued bounds the tells of a pair that are in memory, but for replayed dead
+// letters; what is behind them is in the store. While somebody outside does not
+// answer for hours, many wait.
 const maxQueued = 32
 
 func pairOf(t *entity.Tell) pair { return pair{t.From, t.Call.To} }
@@ -60,6 +63,9 @@ func (c *Core) resume(view entity.Reader) error {
 	}
 	for shard := range uint16(entity.Shards) {
 		err := c.Registry.Outbox(view, shard, func(t *entity.Tell) bool {
+			if t.Again {
+				c.outbox.replaying.Add(1) // Of a replay before the restart.
+			}
 			c.outbox.add(t)
 			return true
 		})
@@ -81,19 +87,32 @@ func (o *outbox) add(t *entity.Tell) {
 		q = &pairQueue{}
 		o.pairs[pairOf(t)] = q
 	}
-	switch {
-	case q.more && !t.Again:
-	case len(q.tells) == maxQueued && !t.Again:
-		q.more = true
-	default:
-		q.tells = append(q.tells, t)
-	}
-	first := len(q.tells) == 1 && !q.more
+	queued := q.queue(t)
+	first := queued && len(q.tells) == 1
 	o.mu.Unlock()
 	o.core.metrics.tells.Inc()
 	if first {
 		o.deliver(t)
 	}
+}
+
+// queue takes a tell that has just become durable, and reports whether it has; else it
+// will be read when those before it have left, or it has been read already: what is
+// durable can be read before it is released.
+func (q *pairQueue) queue(t *entity.Tell) bool {
+	switch {
+	case t.Again:
+	case q.last != nil && t.Number <= q.last.Number, q.more:
+		return false
+	case q.fresh == maxQueued:
+		q.more = true
+		return false
+	default:
+		q.last = t
+		q.fresh++
+	}
+	q.tells = append(q.tells, t)
+	return true
 }
 
 // deliver sends a tell to its receiver, or parks what nobody could run.
@@ -240,8 +259,11 @@ func (o *outbox) next(gone *entity.Tell) {
 		return
 	}
 	q.tells, q.panics, q.waits, q.waiting = q.tells[1:], 0, 0, false
-	if q.more && len(q.tells) == 0 {
-		o.refill(q, gone)
+	if !gone.Again {
+		q.fresh--
+	}
+	if q.more && q.fresh == 0 {
+		o.refill(q)
 	}
 	var following *entity.Tell
 	if len(q.tells) > 0 {
@@ -265,18 +287,15 @@ func (o *outbox) next(gone *entity.Tell) {
 	}
 }
 
-// refill reads what follows a tell that has left. o.mu is held: nothing of the
-// pair is added meanwhile.
-func (o *outbox) refill(q *pairQueue, gone *entity.Tell) {
+// refill reads what follows the fresh tells of a pair when the last of them has left.
+// What was a dead letter is queued already, or will be when it is released. o.mu is
+// held.
+func (o *outbox) refill(q *pairQueue) {
 	view := o.core.Storage.Snapshot()
 	defer o.core.giveBack(view)
 	q.more = false
-	err := o.core.Registry.OutboxAfter(view, gone, func(t *entity.Tell) bool {
-		if q.more = len(q.tells) == maxQueued; q.more {
-			return false
-		}
-		q.tells = append(q.tells, t)
-		return true
+	err := o.core.Registry.OutboxAfter(view, q.last, func(t *entity.Tell) bool {
+		return t.Again || q.queue(t)
 	})
 	if err != nil {
 		o.core.Fatal(fmt.Errorf("read the outbox: %w", err))

@@ -68,15 +68,18 @@ func order(i int) []*Act { return []*Act{Say(fmt.Sprint(i))} }
 // texts are what a counter has said.
 func (n *node) texts(counter uint64) (all []string) {
 	n.t.Helper()
-	n.Replay(n.caller("acme", "ann"), entity.Conversation(n.tenant("acme"), counter), 0, 1000, func(p entity.Page) {
-		if p.Err != nil {
-			n.t.Fatal(p.Err)
-		}
-		for _, e := range p.Events {
-			all = append(all, e.Body.(*Said).Text)
-		}
-	})
-	n.answer()
+	for after, more := uint64(0), true; more; {
+		n.Replay(n.caller("acme", "ann"), entity.Conversation(n.tenant("acme"), counter), after, 1000, func(p entity.Page) {
+			if p.Err != nil {
+				n.t.Fatal(p.Err)
+			}
+			for _, e := range p.Events {
+				all = append(all, e.Body.(*Said).Text)
+			}
+			after, more = p.Through, p.More
+		})
+		n.answer()
+	}
 	return all
 }
 

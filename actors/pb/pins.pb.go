@@ -233,6 +233,7 @@ func (x *UnpinResponse) GetSeq() uint64 {
 type ListPinsRequest struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	ConversationId uint64                 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	Before         uint64                 `protobuf:"varint,2,opt,name=before,proto3" json:"before,omitempty"` // Pins of messages below this seq; 0: of all.
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -274,11 +275,19 @@ func (x *ListPinsRequest) GetConversationId() uint64 {
 	return 0
 }
 
+func (x *ListPinsRequest) GetBefore() uint64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
 // ListPinsResponse has the pins of the messages that the caller may see, the
-// latest message first.
+// latest message first. It ends early when it grows large.
 type ListPinsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Pins          []*PinItem             `protobuf:"bytes,1,rep,name=pins,proto3" json:"pins,omitempty"`
+	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"` // Go on before the seq of the last one.
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -320,10 +329,17 @@ func (x *ListPinsResponse) GetPins() []*PinItem {
 	return nil
 }
 
+func (x *ListPinsResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
 type PinItem struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Message       *Event                 `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
-	By            string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`  // Who pinned it.
+	By            string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`  // Who pinned it; empty where members do not see each other.
 	At            int64                  `protobuf:"varint,3,opt,name=at,proto3" json:"at,omitempty"` // Unix milliseconds.
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -540,11 +556,13 @@ const file_actors_feature_pins_pins_proto_rawDesc = "" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12\x10\n" +
 	"\x03seq\x18\x03 \x01(\x04R\x03seq\"!\n" +
 	"\rUnpinResponse\x12\x10\n" +
-	"\x03seq\x18\x01 \x01(\x04R\x03seq\":\n" +
+	"\x03seq\x18\x01 \x01(\x04R\x03seq\"R\n" +
 	"\x0fListPinsRequest\x12'\n" +
-	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\"8\n" +
+	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\x12\x16\n" +
+	"\x06before\x18\x02 \x01(\x04R\x06before\"L\n" +
 	"\x10ListPinsResponse\x12$\n" +
-	"\x04pins\x18\x01 \x03(\v2\x10.kith.v1.PinItemR\x04pins\"S\n" +
+	"\x04pins\x18\x01 \x03(\v2\x10.kith.v1.PinItemR\x04pins\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"S\n" +
 	"\aPinItem\x12(\n" +
 	"\amessage\x18\x01 \x01(\v2\x0e.kith.v1.EventR\amessage\x12\x0e\n" +
 	"\x02by\x18\x02 \x01(\tR\x02by\x12\x0e\n" +

@@ -97,6 +97,7 @@ func (m *ListPinsRequest) CloneVT() *ListPinsRequest {
 	}
 	r := new(ListPinsRequest)
 	r.ConversationId = m.ConversationId
+	r.Before = m.Before
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -113,6 +114,7 @@ func (m *ListPinsResponse) CloneVT() *ListPinsResponse {
 		return (*ListPinsResponse)(nil)
 	}
 	r := new(ListPinsResponse)
+	r.More = m.More
 	if rhs := m.Pins; rhs != nil {
 		tmpContainer := make([]*PinItem, len(rhs))
 		for k, v := range rhs {
@@ -408,6 +410,11 @@ func (m *ListPinsRequest) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Before != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Before))
+		i--
+		dAtA[i] = 0x10
+	}
 	if m.ConversationId != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.ConversationId))
 		i--
@@ -445,6 +452,16 @@ func (m *ListPinsResponse) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.More {
+		i--
+		if m.More {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x10
 	}
 	if len(m.Pins) > 0 {
 		for iNdEx := len(m.Pins) - 1; iNdEx >= 0; iNdEx-- {
@@ -710,6 +727,9 @@ func (m *ListPinsRequest) SizeVT() (n int) {
 	if m.ConversationId != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.ConversationId))
 	}
+	if m.Before != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Before))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -725,6 +745,9 @@ func (m *ListPinsResponse) SizeVT() (n int) {
 			l = e.SizeVT()
 			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 		}
+	}
+	if m.More {
+		n += 2
 	}
 	n += len(m.unknownFields)
 	return n
@@ -1223,6 +1246,25 @@ func (m *ListPinsRequest) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Before", wireType)
+			}
+			m.Before = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Before |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -1308,6 +1350,26 @@ func (m *ListPinsResponse) UnmarshalVT(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field More", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.More = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

@@ -717,7 +717,8 @@ func (*VouchPresenceResponse) Descriptor() ([]byte, []int) {
 type WatchPresenceRequest struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	ConversationId uint64                 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
-	Until          int64                  `protobuf:"varint,2,opt,name=until,proto3" json:"until,omitempty"` // Unix milliseconds.
+	Until          int64                  `protobuf:"varint,2,opt,name=until,proto3" json:"until,omitempty"`                // Unix milliseconds.
+	UserId         string                 `protobuf:"bytes,3,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"` // Of whom it is about.
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -766,6 +767,13 @@ func (x *WatchPresenceRequest) GetUntil() int64 {
 	return 0
 }
 
+func (x *WatchPresenceRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
 type WatchPresenceResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -802,10 +810,12 @@ func (*WatchPresenceResponse) Descriptor() ([]byte, []int) {
 	return file_actors_feature_presence_presence_proto_rawDescGZIP(), []int{16}
 }
 
+// UnwatchPresenceRequest ends what a conversation had vouched for.
 type UnwatchPresenceRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	ConversationId uint64                 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *UnwatchPresenceRequest) Reset() {
@@ -836,6 +846,13 @@ func (x *UnwatchPresenceRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use UnwatchPresenceRequest.ProtoReflect.Descriptor instead.
 func (*UnwatchPresenceRequest) Descriptor() ([]byte, []int) {
 	return file_actors_feature_presence_presence_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *UnwatchPresenceRequest) GetConversationId() uint64 {
+	if x != nil {
+		return x.ConversationId
+	}
+	return 0
 }
 
 type UnwatchPresenceResponse struct {
@@ -1261,12 +1278,14 @@ const file_actors_feature_presence_presence_proto_rawDesc = "" +
 	"\x14VouchPresenceRequest\x12\x19\n" +
 	"\buser_ids\x18\x01 \x03(\tR\auserIds\x12\x14\n" +
 	"\x05until\x18\x02 \x01(\x03R\x05until\"\x17\n" +
-	"\x15VouchPresenceResponse\"U\n" +
+	"\x15VouchPresenceResponse\"n\n" +
 	"\x14WatchPresenceRequest\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\x12\x14\n" +
-	"\x05until\x18\x02 \x01(\x03R\x05until\"\x17\n" +
-	"\x15WatchPresenceResponse\"\x18\n" +
-	"\x16UnwatchPresenceRequest\"\x19\n" +
+	"\x05until\x18\x02 \x01(\x03R\x05until\x12\x17\n" +
+	"\auser_id\x18\x03 \x01(\tR\x06userId\"\x17\n" +
+	"\x15WatchPresenceResponse\"A\n" +
+	"\x16UnwatchPresenceRequest\x12'\n" +
+	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\"\x19\n" +
 	"\x17UnwatchPresenceResponse\">\n" +
 	"\x13PartPresenceRequest\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\"\x16\n" +

@@ -307,6 +307,7 @@ func (m *WatchPresenceRequest) CloneVT() *WatchPresenceRequest {
 	r := new(WatchPresenceRequest)
 	r.ConversationId = m.ConversationId
 	r.Until = m.Until
+	r.UserId = m.UserId
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -339,6 +340,7 @@ func (m *UnwatchPresenceRequest) CloneVT() *UnwatchPresenceRequest {
 		return (*UnwatchPresenceRequest)(nil)
 	}
 	r := new(UnwatchPresenceRequest)
+	r.ConversationId = m.ConversationId
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -1161,6 +1163,13 @@ func (m *WatchPresenceRequest) MarshalToSizedBufferVT(dAtA []byte) (int, error) 
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if len(m.UserId) > 0 {
+		i -= len(m.UserId)
+		copy(dAtA[i:], m.UserId)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.UserId)))
+		i--
+		dAtA[i] = 0x1a
+	}
 	if m.Until != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Until))
 		i--
@@ -1236,6 +1245,11 @@ func (m *UnwatchPresenceRequest) MarshalToSizedBufferVT(dAtA []byte) (int, error
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.ConversationId != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.ConversationId))
+		i--
+		dAtA[i] = 0x8
 	}
 	return len(dAtA) - i, nil
 }
@@ -1814,6 +1828,10 @@ func (m *WatchPresenceRequest) SizeVT() (n int) {
 	if m.Until != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.Until))
 	}
+	l = len(m.UserId)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -1834,6 +1852,9 @@ func (m *UnwatchPresenceRequest) SizeVT() (n int) {
 	}
 	var l int
 	_ = l
+	if m.ConversationId != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.ConversationId))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -3326,6 +3347,38 @@ func (m *WatchPresenceRequest) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field UserId", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.UserId = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -3428,6 +3481,25 @@ func (m *UnwatchPresenceRequest) UnmarshalVT(dAtA []byte) error {
 			return fmt.Errorf("proto: UnwatchPresenceRequest: illegal tag %d (wire type %d)", fieldNum, wire)
 		}
 		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ConversationId", wireType)
+			}
+			m.ConversationId = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.ConversationId |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

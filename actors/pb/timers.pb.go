@@ -617,6 +617,7 @@ func (*CancelScheduledResponse) Descriptor() ([]byte, []int) {
 type ScheduledRequest struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	ConversationId uint64                 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	After          uint64                 `protobuf:"varint,2,opt,name=after,proto3" json:"after,omitempty"` // Those with a larger id; 0: all.
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -658,9 +659,19 @@ func (x *ScheduledRequest) GetConversationId() uint64 {
 	return 0
 }
 
+func (x *ScheduledRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+// ScheduledResponse has messages in the order in which they were made. It ends early
+// when it grows large.
 type ScheduledResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Messages      []*ScheduledItem       `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
+	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"` // Go on after the id of the last one.
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -700,6 +711,13 @@ func (x *ScheduledResponse) GetMessages() []*ScheduledItem {
 		return x.Messages
 	}
 	return nil
+}
+
+func (x *ScheduledResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 type ScheduledItem struct {
@@ -1147,11 +1165,13 @@ const file_actors_feature_timers_timers_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\x04R\x02id\"\x19\n" +
-	"\x17CancelScheduledResponse\";\n" +
+	"\x17CancelScheduledResponse\"Q\n" +
 	"\x10ScheduledRequest\x12'\n" +
-	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\"G\n" +
+	"\x0fconversation_id\x18\x01 \x01(\x04R\x0econversationId\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\x04R\x05after\"[\n" +
 	"\x11ScheduledResponse\x122\n" +
-	"\bmessages\x18\x01 \x03(\v2\x16.kith.v1.ScheduledItemR\bmessages\"\x81\x01\n" +
+	"\bmessages\x18\x01 \x03(\v2\x16.kith.v1.ScheduledItemR\bmessages\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\x81\x01\n" +
 	"\rScheduledItem\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12*\n" +
 	"\acontent\x18\x02 \x01(\v2\x10.kith.v1.ContentR\acontent\x12$\n" +

@@ -237,6 +237,7 @@ func (m *ScheduledRequest) CloneVT() *ScheduledRequest {
 	}
 	r := new(ScheduledRequest)
 	r.ConversationId = m.ConversationId
+	r.After = m.After
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -253,6 +254,7 @@ func (m *ScheduledResponse) CloneVT() *ScheduledResponse {
 		return (*ScheduledResponse)(nil)
 	}
 	r := new(ScheduledResponse)
+	r.More = m.More
 	if rhs := m.Messages; rhs != nil {
 		tmpContainer := make([]*ScheduledItem, len(rhs))
 		for k, v := range rhs {
@@ -962,6 +964,11 @@ func (m *ScheduledRequest) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.After != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.After))
+		i--
+		dAtA[i] = 0x10
+	}
 	if m.ConversationId != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.ConversationId))
 		i--
@@ -999,6 +1006,16 @@ func (m *ScheduledResponse) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.More {
+		i--
+		if m.More {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x10
 	}
 	if len(m.Messages) > 0 {
 		for iNdEx := len(m.Messages) - 1; iNdEx >= 0; iNdEx-- {
@@ -1570,6 +1587,9 @@ func (m *ScheduledRequest) SizeVT() (n int) {
 	if m.ConversationId != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.ConversationId))
 	}
+	if m.After != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.After))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -1585,6 +1605,9 @@ func (m *ScheduledResponse) SizeVT() (n int) {
 			l = e.SizeVT()
 			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 		}
+	}
+	if m.More {
+		n += 2
 	}
 	n += len(m.unknownFields)
 	return n
@@ -2859,6 +2882,25 @@ func (m *ScheduledRequest) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field After", wireType)
+			}
+			m.After = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.After |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -2944,6 +2986,26 @@ func (m *ScheduledResponse) UnmarshalVT(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field More", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.More = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

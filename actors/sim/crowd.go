@@ -19,9 +19,10 @@ func (d *driver) gather() {
 	}
 	d.talk = groups[d.w.rng.IntN(len(groups))]
 	id := d.talk.ref.ID
+	hidden := d.one(2)
 	for _, user := range people {
 		if d.talk.roles[user] >= pb.Role_ADMIN {
-			d.plan(user, "Groups.Change", &pb.ChangeGroupRequest{ConversationId: id, JoinRule: pb.JoinRule_OPEN})
+			d.plan(user, "Groups.Change", &pb.ChangeGroupRequest{ConversationId: id, JoinRule: pb.JoinRule_OPEN, HistoryHidden: &hidden})
 		}
 	}
 	for _, user := range d.shuffled() {
@@ -33,11 +34,16 @@ func (d *driver) gather() {
 	}
 	for _, user := range d.shuffled() {
 		d.plan(user, "Messages.Send", &pb.SendRequest{ConversationId: id, Content: d.content()})
+		d.plan(user, "Messages.Edit", &pb.EditRequest{ConversationId: id, Seq: d.seq(), Content: d.content()})
 		if d.talk.channel {
+			d.plan(user, "Channels.View", &pb.ViewRequest{ConversationId: id, Seq: d.seq()})
 			d.plan(user, "Channels.View", &pb.ViewRequest{ConversationId: id, Seq: d.seq()})
 			d.plan(user, "Channels.Views", &pb.ViewsRequest{ConversationId: id, Seqs: []uint64{d.seq(), d.seq(), d.seq()}})
 		}
 		d.plan(user, "Groups.Leave", &pb.LeaveRequest{ConversationId: id})
+		if d.one(4) {
+			d.plan(user, "Groups.Join", &pb.JoinRequest{ConversationId: id})
+		}
 	}
 	for _, user := range people {
 		d.plan(user, "Messages.Send", &pb.SendRequest{ConversationId: id, Content: d.content()})

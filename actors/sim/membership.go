@@ -104,12 +104,15 @@ func (o *oracle) heard(t *talk, e *entity.Event, large bool) {
 			t.ref, e.Seq, e.Type.Name, e.Audience.Users, e.Audience.Watchers, large, t.audience(e.Seq))
 	}
 	for _, user := range people {
-		number := entity.UserNumber(t.ref.Tenant, user)
+		number, may := entity.UserNumber(t.ref.Tenant, user), t.within(user, e.Seq)
+		if may && e.Ends(number) == t.within(user, e.Seq+1) {
+			o.w.fail("%s: event %d (%s) is the last one for %s: %v; it is not so", t.ref, e.Seq, e.Type.Name, user, e.Ends(number))
+		}
 		if !t.watching[user] {
 			continue
 		}
 		hears := e.Audience.Watchers || slices.Contains(e.Audience.Users, number)
-		if may := t.within(user, e.Seq); hears != may {
+		if hears != may {
 			o.w.fail("%s: %s watches; event %d (%s) reaches him: %v, and he may read it: %v", t.ref, user, e.Seq, e.Type.Name, hears, may)
 		}
 		if e.Ends(number) {

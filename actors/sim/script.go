@@ -135,7 +135,10 @@ func (s *Server) do(d *datadriven.TestData) (answer string, err error) {
 	case len(d.CmdArgs) == 0:
 		return "", fmt.Errorf("%s what?", d.Cmd)
 	case d.Cmd == "advance":
-		err = s.advance(d.CmdArgs[0].Key)
+		var by time.Duration
+		if by, err = time.ParseDuration(d.CmdArgs[0].Key); err == nil {
+			err = s.Advance(by)
+		}
 	case d.Cmd == "policy":
 		return "", s.setPolicy(d.CmdArgs[0].Key, d.CmdArgs[1:])
 	case d.Cmd == "tenant":
@@ -150,12 +153,9 @@ func (s *Server) do(d *datadriven.TestData) (answer string, err error) {
 	return s.print.String(), err
 }
 
-func (s *Server) advance(by string) error {
-	d, err := time.ParseDuration(by)
-	if err != nil {
-		return err
-	}
-	s.now = s.now.Add(d)
+// Advance lets time pass, and timers fire.
+func (s *Server) Advance(by time.Duration) error {
+	s.now = s.now.Add(by)
 	return s.fire()
 }
 

@@ -1,7 +1,10 @@
 package auth
 
 import (
+	"bytes"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -47,8 +50,8 @@ func TestACacheForgetsTheLeastRecentToken(t *testing.T) {
 	verify(1)
 	verify(0)
 	verify(2) // Takes the place of 1.
-	if len(c.byHash) != 2 || c.recent.Len() != 2 {
-		t.Fatalf("%d and %d tokens, want 2", len(c.byHash), c.recent.Len())
+	if n := ringOf(t, c); len(c.byHash) != 2 || n != 2 {
+		t.Fatalf("%d and %d tokens, want 2", len(c.byHash), n)
 	}
 	// A verifier without a single key shows which ones are remembered.
 	c.verifier = &Verifier{parser: w.verifier.parser, now: w.verifier.now}
@@ -79,7 +82,59 @@ func TestACacheIsUsedByManyAtOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if len(c.byHash) > 4 || len(c.byHash) != c.recent.Len() {
-		t.Errorf("%d and %d tokens, want at most 4", len(c.byHash), c.recent.Len())
+	if n := ringOf(t, c); len(c.byHash) > 4 || len(c.byHash) != n {
+		t.Errorf("%d and %d tokens, want at most 4", len(c.byHash), n)
+	}
+}
+
+// ringOf counts the entries of the ring, both ways round.
+func ringOf(t *testing.T, c *Cache) (n int) {
+	t.Helper()
+	if c.recent == noEntry {
+		return 0
+	}
+	for i := c.recent; n == 0 || i != c.recent; i = c.entries[i].after {
+		if c.entries[c.entries[i].after].before != i || c.byHash[c.entries[i].hash] != i || n > len(c.entries) {
+			t.Fatalf("entry %d is not where its neighbours and its hash say", i)
+		}
+		n++
+	}
+	return n
+}
+
+func TestTheRingHoldsWhoCameLastInTheirOrder(t *testing.T) {
+	c := NewCache(nil, 5)
+	var want []byte // the most recent first
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		token := byte(rng.IntN(9))
+		hash := tokenHash{token}
+		at := bytes.IndexByte(want, token)
+		switch rng.IntN(3) {
+		case 0:
+			c.forget(hash)
+			if at >= 0 {
+				want = slices.Delete(want, at, at+1)
+			}
+		case 1:
+			if _, ok := c.lookup(hash); ok != (at >= 0) {
+				t.Fatalf("token %d is known: %v, want %v", token, ok, at >= 0)
+			}
+			if at >= 0 {
+				want = append([]byte{token}, slices.Delete(want, at, at+1)...)
+			}
+		default:
+			c.remember(cached{hash: hash})
+			if at < 0 {
+				want = append([]byte{token}, want[:min(len(want), 4)]...)
+			}
+		}
+		var got []byte
+		for i, n := c.recent, ringOf(t, c); n > 0; i, n = c.entries[i].after, n-1 {
+			got = append(got, c.entries[i].hash[0])
+		}
+		if !bytes.Equal(got, want) {
+			t.Fatalf("the ring is %v, want %v", got, want)
+		}
 	}
 }

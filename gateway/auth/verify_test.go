@@ -345,7 +345,7 @@ func TestBadTokensAreRefusedWithASentence(t *testing.T) {
 			}
 		}
 	}
-	if n := cache.recent.Len(); n != 0 {
+	if n := len(cache.byHash); n != 0 {
 		t.Errorf("the cache remembers %d bad tokens", n)
 	}
 }

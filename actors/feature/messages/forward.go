@@ -29,8 +29,9 @@ func forward(tx *entity.Tx, req *pb.ForwardRequest) (*pb.ForwardResponse, error)
 	case req.ToConversationId == 0 || req.ToConversationId >= 1<<entity.NumberBits:
 		return nil, entity.Errorf(entity.Invalid, "say where to forward them: to_conversation_id")
 	}
+	reach := tx.Reach(tx.Caller())
 	for _, seq := range req.Seqs {
-		_, sent, err := conversation.Message(tx, seq)
+		_, sent, err := conversation.MessageWithin(tx, seq, reach)
 		switch {
 		case err != nil:
 			return nil, err
@@ -69,9 +70,9 @@ func originals(v *entity.View, req *pb.OriginalsRequest) (*pb.OriginalsResponse,
 	if most := v.Policy().MaxForwards; len(req.Seqs) > most {
 		return nil, entity.Errorf(entity.TooLarge, "at most %d messages can be asked for at a time", most)
 	}
-	resp := &pb.OriginalsResponse{}
+	resp, reach := &pb.OriginalsResponse{}, v.Reach(v.Caller())
 	for _, seq := range req.Seqs {
-		_, sent, err := conversation.Message(v, seq)
+		_, sent, err := conversation.MessageWithin(v, seq, reach)
 		from := sent.GetContent().GetForwarded()
 		if err != nil || from == nil {
 			continue

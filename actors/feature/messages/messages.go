@@ -53,14 +53,9 @@ func reply(tx *entity.Tx, message *pb.MessageSent, to *pb.Reply) error {
 	if to.GetSeq() == 0 {
 		return nil
 	}
-	_, replied, err := conversation.Message(tx, to.Seq)
-	switch {
-	case err != nil:
+	replied, err := conversation.Answered(tx, to)
+	if err != nil {
 		return err
-	case replied.Revoked:
-		return entity.Errorf(entity.NotFound, "message %d was revoked", to.Seq)
-	case uint64(to.QuoteOffset)+uint64(to.QuoteLength) > uint64(conversation.UTF16Units(conversation.Words(replied.Content))):
-		return entity.Errorf(entity.Invalid, "the quote is not within the text that it is from")
 	}
 	message.ReplyTo, message.QuoteOffset, message.QuoteLength = to.Seq, to.QuoteOffset, to.QuoteLength
 	if conversation.AllMayRead(tx, to.Seq) {

@@ -19,6 +19,10 @@ var Feature = entity.Feature{Name: "pins", Parts: []entity.Part{
 	entity.After(expired),
 }}
 
+// maxPageBytes ends a page early, as protobuf: as JSON it stays within the 256 KiB
+// that a frame may have.
+const maxPageBytes = 96 << 10
+
 var pins = entity.NewTable[pb.PinnedMessage]() // by seq
 
 func pin(tx *entity.Tx, req *pb.PinRequest) (*pb.PinResponse, error) {
@@ -73,25 +77,40 @@ func requirePinner(tx *entity.Tx) (*pb.Member, error) {
 	return me, conversation.RequireRole(me, conversation.Of(tx).GetPermissions().GetPin(), "pin messages")
 }
 
-// list is bounded by the most pins that a conversation has.
-func list(v *entity.View, _ *pb.ListPinsRequest) (*pb.ListPinsResponse, error) {
-	if _, err := conversation.RequireReader(v); err != nil {
+// list reads the rows of all pins, of which a conversation has few, and the messages
+// of a page.
+func list(v *entity.View, req *pb.ListPinsRequest) (*pb.ListPinsResponse, error) {
+	me, err := conversation.RequireReader(v)
+	if err != nil {
 		return nil, err
 	}
-	reach := v.Reach(v.Caller())
-	resp := &pb.ListPinsResponse{}
+	var seqs []uint64
+	rows := map[uint64]*pb.PinnedMessage{}
 	for key, p := range pins.Scan(v, nil) {
-		seq, _ := key.TakeU64()
+		if seq, _ := key.TakeU64(); req.Before == 0 || seq < req.Before {
+			seqs, rows[seq] = append(seqs, seq), p
+		}
+	}
+	reach, bytes := v.Reach(v.Caller()), 0
+	resp := &pb.ListPinsResponse{}
+	for _, seq := range slices.Backward(seqs) {
 		if !reach.Allows(seq) {
 			continue
 		}
-		if message := v.Event(seq); message != nil {
-			resp.Pins = append(resp.Pins, &pb.PinItem{
-				Message: v.Visible(message, reach).Wire(), By: conversation.Name(v, p.By), At: p.At,
-			})
+		message := v.Event(seq)
+		if message == nil {
+			continue
 		}
+		item := &pb.PinItem{Message: v.Visible(message, reach).Wire(), At: rows[seq].At}
+		if conversation.SeesMembers(v, me) {
+			item.By = conversation.Name(v, rows[seq].By)
+		}
+		if bytes += item.SizeVT(); bytes > maxPageBytes && len(resp.Pins) > 0 {
+			resp.More = true
+			break
+		}
+		resp.Pins = append(resp.Pins, item)
 	}
-	slices.Reverse(resp.Pins)
 	return resp, nil
 }
 

@@ -55,21 +55,26 @@ func changed(tx *entity.Tx, req *pb.PresenceChangedRequest) (*pb.PresenceChanged
 	return &pb.PresenceChangedResponse{}, nil
 }
 
-// tell signals to everybody whose subscription has not ended, and forgets those
-// whose has.
+// tell signals to everybody whose subscription has not ended.
 func tell(tx *entity.Tx, person *pb.PresenceItem) {
-	var to []uint64
-	for key, w := range watching.Scan(tx, nil) {
-		if w.Until <= tx.Now().UnixMilli() {
-			watching.Delete(tx, key)
-			continue
-		}
-		number, _ := key.TakeU64()
-		to = append(to, number)
-	}
-	if len(to) > 0 {
+	if to := watchers(tx); len(to) > 0 {
 		tx.SignalTo(to, &pb.PresenceNow{Person: person})
 	}
+}
+
+// watchers is everybody whose subscription has not ended. It forgets those whose has,
+// a page of them at a time: however many end at once, a Step can go on.
+func watchers(tx *entity.Tx) (numbers []uint64) {
+	ended := 0
+	for key, w := range watching.Scan(tx, nil) {
+		if w.Until > tx.Now().UnixMilli() {
+			number, _ := key.TakeU64()
+			numbers = append(numbers, number)
+		} else if ended++; ended <= partPage {
+			watching.Delete(tx, key)
+		}
+	}
+	return numbers
 }
 
 func get(v *entity.View, req *pb.GetPresenceRequest) (*pb.GetPresenceResponse, error) {
@@ -95,6 +100,9 @@ func get(v *entity.View, req *pb.GetPresenceRequest) (*pb.GetPresenceResponse, e
 // one answers himself, and those who have a subscription.
 func one(v *entity.View, req *pb.OnePresenceRequest) (*pb.OnePresenceResponse, error) {
 	me := v.Caller()
+	if account, _ := user.Accounts.Get(v, nil); account.GetUserId() != req.UserId {
+		return &pb.OnePresenceResponse{}, nil // Another subject with the same number is not meant.
+	}
 	if user.RequireSelf(v) != nil {
 		w, ok := watching.Get(v, entity.Key{}.U64(me.Number))
 		if !ok || w.UserId != me.User || w.Until <= v.Now().UnixMilli() {
@@ -108,7 +116,7 @@ func one(v *entity.View, req *pb.OnePresenceRequest) (*pb.OnePresenceResponse, e
 }
 
 func setStatus(tx *entity.Tx, req *pb.SetStatusRequest) (*pb.SetStatusResponse, error) {
-	if err := user.RequireSelf(tx); err != nil {
+	if err := user.Claim(tx, tx.Caller().User); err != nil {
 		return nil, err
 	}
 	switch most := tx.Policy().MaxStatusChars; {

@@ -12,7 +12,8 @@ import (
 // A subscription goes through the conversation that the two share, which vouches
 // for it, to the entity of whom it is about. When one of them leaves that
 // conversation it ends, on the side of who left first, and there the other side is
-// told.
+// told. Who subscribes again through another conversation ends what the first one had
+// vouched for: only one of them is known, and that one must be the one that he leaves.
 
 const (
 	// subscribeFor is how long a subscription lasts if the client does not say: a
@@ -20,14 +21,15 @@ const (
 	subscribeFor = time.Hour
 	// maxSubscribe is the longest. Source: Easemob.
 	maxSubscribe = 30 * 24 * time.Hour
-	// maxWatching bounds those who are told of one person: a Step tells them all.
+	// maxWatching bounds those who are told of one person: a Step tells them all. It
+	// is at most half of what a Step may read.
 	maxWatching = 5000
 	// partPage is how many subscriptions end in one Step.
 	partPage = 200
 )
 
 func subscribe(tx *entity.Tx, req *pb.SubscribePresenceRequest) (*pb.SubscribePresenceResponse, error) {
-	if err := user.RequireSelf(tx); err != nil {
+	if err := user.Claim(tx, tx.Caller().User); err != nil {
 		return nil, err
 	}
 	length := time.Duration(req.Seconds) * time.Second
@@ -49,10 +51,14 @@ func subscribe(tx *entity.Tx, req *pb.SubscribePresenceRequest) (*pb.SubscribePr
 		if !entity.ValidUserID(id) {
 			return nil, entity.Errorf(entity.Invalid, "user_ids: %s", entity.UserIDRule)
 		}
-		if id == tx.Caller().User {
+		number := entity.UserNumber(tx.Self().Tenant, id)
+		if number == tx.Self().ID {
 			continue // He knows.
 		}
-		key := entity.Key{}.U64(entity.UserNumber(tx.Self().Tenant, id))
+		key := entity.Key{}.U64(number)
+		if w, ok := watched.Get(tx, key); ok && w.ConversationId != req.ConversationId {
+			end(tx, key, w)
+		}
 		watched.Put(tx, key, &pb.Watched{UserId: id, Until: until, ConversationId: req.ConversationId})
 	}
 	if err := requireRoom(tx); err != nil {
@@ -88,7 +94,7 @@ func vouch(tx *entity.Tx, req *pb.VouchPresenceRequest) (*pb.VouchPresenceRespon
 	}
 	for _, id := range req.UserIds {
 		if _, there := conversation.Member(tx, id); there && id != me.UserId {
-			tx.Tell(entity.User(tx.Self().Tenant, id), &pb.WatchPresenceRequest{ConversationId: tx.Self().ID, Until: req.Until})
+			tx.Tell(entity.User(tx.Self().Tenant, id), &pb.WatchPresenceRequest{ConversationId: tx.Self().ID, Until: req.Until, UserId: id})
 		}
 	}
 	return &pb.VouchPresenceResponse{}, nil
@@ -97,18 +103,14 @@ func vouch(tx *entity.Tx, req *pb.VouchPresenceRequest) (*pb.VouchPresenceRespon
 // watch runs on whom it is about, for who subscribes.
 func watch(tx *entity.Tx, req *pb.WatchPresenceRequest) (*pb.WatchPresenceResponse, error) {
 	account, ok := user.Accounts.Get(tx, nil)
-	if !ok {
+	if !ok || account.UserId != req.UserId {
 		return &pb.WatchPresenceResponse{}, nil // He has never been here.
 	}
 	me := tx.Caller()
 	key := entity.Key{}.U64(me.Number)
 	if !watching.Has(tx, key) {
-		n := 0
-		for range watching.Scan(tx, nil) {
-			n++
-		}
-		if n >= maxWatching {
-			return nil, entity.Errorf(entity.Exhausted, "at most %d people are told of one", maxWatching)
+		if most := min(maxWatching, tx.Policy().StepReads/2); len(watchers(tx)) >= most {
+			return nil, entity.Errorf(entity.Exhausted, "at most %d people are told of one", most)
 		}
 	}
 	watching.Put(tx, key, &pb.Watching{UserId: me.User, Until: req.Until, ConversationId: req.ConversationId})
@@ -116,9 +118,9 @@ func watch(tx *entity.Tx, req *pb.WatchPresenceRequest) (*pb.WatchPresenceRespon
 	return &pb.WatchPresenceResponse{}, nil
 }
 
-func unwatch(tx *entity.Tx, _ *pb.UnwatchPresenceRequest) (*pb.UnwatchPresenceResponse, error) {
+func unwatch(tx *entity.Tx, req *pb.UnwatchPresenceRequest) (*pb.UnwatchPresenceResponse, error) {
 	key := entity.Key{}.U64(tx.Caller().Number)
-	if w, ok := watching.Get(tx, key); ok && w.UserId == tx.Caller().User {
+	if w, ok := watching.Get(tx, key); ok && w.UserId == tx.Caller().User && w.ConversationId == req.ConversationId {
 		watching.Delete(tx, key)
 	}
 	return &pb.UnwatchPresenceResponse{}, nil
@@ -132,7 +134,7 @@ func unsubscribe(tx *entity.Tx, req *pb.UnsubscribePresenceRequest) (*pb.Unsubsc
 		return nil, entity.Errorf(entity.TooLarge, "at most %d subscriptions can be ended at a time; name nobody to end all", most)
 	}
 	if len(req.UserIds) == 0 {
-		tx.Continue(&pb.PartPresenceRequest{})
+		endPage(tx, &pb.PartPresenceRequest{})
 	}
 	for _, id := range req.UserIds {
 		key := entity.Key{}.U64(entity.UserNumber(tx.Self().Tenant, id))
@@ -145,40 +147,49 @@ func unsubscribe(tx *entity.Tx, req *pb.UnsubscribePresenceRequest) (*pb.Unsubsc
 
 func end(tx *entity.Tx, key entity.Key, w *pb.Watched) {
 	watched.Delete(tx, key)
-	tx.Tell(entity.User(tx.Self().Tenant, w.UserId), &pb.UnwatchPresenceRequest{})
+	tx.Tell(entity.User(tx.Self().Tenant, w.UserId), &pb.UnwatchPresenceRequest{ConversationId: w.ConversationId})
 }
 
-// left ends what the conversation that the user has left had vouched for: at once
-// what others are told of him, and step by step what he is told of others.
+// left ends what the conversation that the user has left had vouched for.
 func left(tx *entity.Tx, from *pb.DialogLeft) error {
-	for key, w := range watching.Scan(tx, nil) {
-		if w.ConversationId == from.ConversationId {
-			watching.Delete(tx, key)
-		}
-	}
-	for _, w := range watched.Scan(tx, nil) {
-		if w.ConversationId == from.ConversationId {
-			tx.Continue(&pb.PartPresenceRequest{ConversationId: from.ConversationId})
-			break
-		}
-	}
+	endPage(tx, &pb.PartPresenceRequest{ConversationId: from.ConversationId})
 	return nil
 }
 
-// part ends a page of the subscriptions that a conversation vouched for, or of
-// all if it names none, and goes on.
+// part goes on where a page ended.
 func part(tx *entity.Tx, req *pb.PartPresenceRequest) (*pb.PartPresenceResponse, error) {
+	endPage(tx, req)
+	return &pb.PartPresenceResponse{}, nil
+}
+
+// endPage ends a page of what a conversation vouched for, first what others are told
+// of the user, then what he is told of others, and has the next page follow. If it
+// names none, it ends all that he is told.
+func endPage(tx *entity.Tx, req *pb.PartPresenceRequest) {
 	ended := 0
-	for key, w := range watched.Scan(tx, nil) {
-		if req.ConversationId != 0 && w.ConversationId != req.ConversationId {
-			continue
-		}
-		if ended == partPage {
+	room := func() bool {
+		if ended++; ended > partPage {
 			tx.Continue(req)
+		}
+		return ended <= partPage
+	}
+	for key, w := range watching.Scan(tx, nil) {
+		if req.ConversationId == 0 {
 			break
 		}
-		ended++
-		end(tx, key, w)
+		if w.ConversationId == req.ConversationId {
+			if !room() {
+				return
+			}
+			watching.Delete(tx, key)
+		}
 	}
-	return &pb.PartPresenceResponse{}, nil
+	for key, w := range watched.Scan(tx, nil) {
+		if req.ConversationId == 0 || w.ConversationId == req.ConversationId {
+			if !room() {
+				return
+			}
+			end(tx, key, w)
+		}
+	}
 }

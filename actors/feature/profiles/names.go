@@ -59,7 +59,7 @@ func find(v *entity.View, req *pb.FindNameRequest) (*pb.FindNameResponse, error)
 
 // named runs on the user, whom a name has become his. The one that he had goes.
 func named(tx *entity.Tx, req *pb.NamedRequest) (*pb.NamedResponse, error) {
-	if err := user.RequireSelf(tx); err != nil {
+	if err := user.Claim(tx, tx.Caller().User); err != nil {
 		return nil, err
 	}
 	p := profiles.Edit(tx, nil)

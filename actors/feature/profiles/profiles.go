@@ -46,7 +46,7 @@ var (
 )
 
 func change(tx *entity.Tx, req *pb.ChangeProfileRequest) (*pb.ChangeProfileResponse, error) {
-	if err := user.RequireSelf(tx); err != nil {
+	if err := user.Claim(tx, tx.Caller().User); err != nil {
 		return nil, err
 	}
 	old, _ := profiles.Get(tx, nil)

@@ -113,6 +113,7 @@ func count(tx *entity.Tx, seq uint64, member uint32, before, after []string) (*p
 			all.Emoji = slices.Delete(all.Emoji, i, i+1)
 		}
 	}
+	kinds := len(all.Emoji)
 	for _, e := range after {
 		if slices.Contains(before, e) {
 			continue
@@ -128,7 +129,7 @@ func count(tx *entity.Tx, seq uint64, member uint32, before, after []string) (*p
 			r.First = append(r.First, member)
 		}
 	}
-	if most := tx.Policy().MaxReactionsByMessage; len(all.Emoji) > most {
+	if most := tx.Policy().MaxReactionsByMessage; len(all.Emoji) > max(most, kinds) {
 		return nil, entity.Errorf(entity.Exhausted, "a message has at most %d different reactions", most)
 	}
 	if len(all.Emoji) == 0 {

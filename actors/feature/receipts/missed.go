@@ -90,9 +90,6 @@ func (c *catch) back(last uint64) {
 		})
 		above = in.From
 	}
-	if c.more {
-		return // What is below the hole is missing, too.
-	}
 	c.closeHole()
 }
 

@@ -24,6 +24,12 @@ func recount(v *entity.View, report func(sentence string)) {
 				m.Number, unread, mentions, gotUnread, gotMentions))
 		}
 	}
+	for key := range mentions.Scan(v, nil) {
+		seq, _ := key.TakeU64()
+		if !log.has(seq) {
+			report(fmt.Sprintf("it is known whom message %d mentions, which is gone", seq))
+		}
+	}
 	for key := range conversation.Markers.Scan(v, nil) {
 		number, _ := key.TakeU32()
 		if row := marker(v, number); row.Read > v.Head().Seq || row.Delivered > v.Head().Seq || conversation.Name(v, number) == "" {
@@ -57,6 +63,11 @@ func readLog(v *entity.View) *wholeLog {
 		return true
 	})
 	return log
+}
+
+func (l *wholeLog) has(seq uint64) bool {
+	_, there := slices.BinarySearch(l.seqs, seq)
+	return there
 }
 
 // unread counts the messages after the last one that a member has read or

@@ -15,8 +15,19 @@ import (
 //
 // One timer per conversation waits for the message that expires first.
 
+// expireReads and expireWrites are how many rows a Step reads and writes at most for
+// each event that its expiry looks at: where older messages stay it marks each
+// message, and moves the marker of each author.
+const (
+	expireReads  = 20
+	expireWrites = 8
+)
+
 // expirePage is how many events of the log one Step of an expiry looks at.
-const expirePage = 1000
+func expirePage(p *entity.Policy) int { return min(p.StepReads/expireReads, p.StepWrites/expireWrites) }
+
+// expireRest is how long an expiry that goes on waits, so that others have their turn.
+const expireRest = time.Second
 
 var keepings = entity.NewTable[pb.Keeping]() // by the first seq of the stretch
 
@@ -61,15 +72,17 @@ func setAutoDelete(tx *entity.Tx, req *pb.SetAutoDeleteRequest) (*pb.SetAutoDele
 		}
 	}
 	step, most := tx.Policy().AutoDeleteStep, tx.Policy().AutoDeleteMax
+	last, ok := now(tx)
 	switch length := time.Duration(req.Seconds) * time.Second; {
 	case length%step != 0 || length > most:
 		return nil, entity.Errorf(entity.Invalid, "messages are kept for a multiple of %s, at most %s",
 			conversation.Period(step), conversation.Period(most))
+	case last.Seconds == req.Seconds:
+		return &pb.SetAutoDeleteResponse{}, nil // Nothing changes, so nobody is told.
+	case ok && tx.Head().Message < last.from:
+		keepings.Delete(tx, last.key()) // Nothing was sent in it.
 	case len(stretches.Of(tx)) >= maxStretches:
 		return nil, entity.Errorf(entity.Exhausted, "that was changed too often; try again when older messages have gone")
-	}
-	if last, _ := now(tx); last.Seconds == req.Seconds {
-		return &pb.SetAutoDeleteResponse{}, nil // Nothing changes, so nobody is told.
 	}
 	seq := tx.Emit(&pb.AutoDeleteChanged{Seconds: req.Seconds})
 	keepings.Put(tx, entity.Key{}.U64(seq), &pb.Keeping{Seconds: req.Seconds})
@@ -105,70 +118,77 @@ func wait(tx *entity.Tx, s stretch, sentAt int64) {
 
 // expire lets go of what is over, and waits for what comes next.
 func expire(tx *entity.Tx, _ *pb.ExpireRequest) (*pb.ExpireResponse, error) {
-	looked := 0
+	left := expirePage(tx.Policy())
 	all := stretches.Of(tx)
+	before := uint32(0) // How long what is before a stretch is kept; 0: for good.
 	for i, s := range all {
 		through := tx.Head().Seq
 		closed := i+1 < len(all)
 		if closed {
 			through = all[i+1].from - 1
 		}
-		if s.Seconds == 0 {
-			if closed && i == 0 {
-				keepings.Delete(tx, s.key()) // Before it, messages are kept for good anyway.
-			}
+		if s.Seconds == 0 && before == 0 {
+			keepings.Delete(tx, s.key()) // It says nothing new.
 			continue
 		}
-		if !expireStretch(tx, s, through, closed, &looked) {
+		if s.Seconds == 0 {
+			before = 0
+			continue
+		}
+		stays, more := expireStretch(tx, s, through, closed, &left)
+		if more {
 			break // Later.
+		}
+		if stays {
+			before = s.Seconds
 		}
 	}
 	return &pb.ExpireResponse{}, nil
 }
 
 // expireStretch lets go of what is over in one stretch, and sets its timer anew if
-// something is left. It reports whether this Step may look at another.
-func expireStretch(tx *entity.Tx, s stretch, through uint64, closed bool, looked *int) bool {
+// something is left. It reports whether the stretch stays, and whether there is more
+// to look at than this Step may.
+func expireStretch(tx *entity.Tx, s stretch, through uint64, closed bool, left *int) (stays, more bool) {
 	limit := tx.Now().Add(-time.Duration(s.Seconds) * time.Second).UnixMilli()
 	gone, next := uint64(0), int64(0)
-	last := max(s.from, s.Expired)
-	more := false
-	tx.Events(last+1, through, false, func(e *entity.Event) bool {
-		if *looked++; *looked > expirePage {
-			more = true
-			return false
-		}
+	from := max(s.from, s.Expired) + 1
+	last := from - 1
+	tx.Events(from, through, false, func(e *entity.Event) bool {
 		_, message := e.Body.(*pb.MessageSent)
 		switch {
+		case *left == 0:
+			more = true
+			return false
 		case message && e.At > limit:
 			next = e.At
 			return false
 		case message:
 			gone = e.Seq
 		}
+		*left--
 		last = e.Seq
 		return true
 	})
-	row := keepings.Edit(tx, s.key())
 	if gone != 0 {
-		conversation.Expire(tx, max(s.from, s.Expired)+1, gone)
-		row.Expired = gone
+		conversation.Expire(tx, from, gone)
 	}
-	row.Timed = more || next != 0
+	row := keepings.Edit(tx, s.key())
+	row.Expired, row.Timed = last, more || next != 0
 	switch {
-	case more: // Soon again.
-		row.Expired = max(row.Expired, gone)
+	case more:
 		keepings.Put(tx, s.key(), row)
-		tx.TellAt(s.key(), tx.Now(), &pb.ExpireRequest{})
+		tx.TellAt(s.key(), tx.Now().Add(expireRest), &pb.ExpireRequest{})
 	case next != 0:
 		keepings.Put(tx, s.key(), row)
 		wait(tx, stretch{s.from, row}, next)
 	case closed:
 		keepings.Delete(tx, s.key())
+		return false, false
 	default:
 		keepings.Put(tx, s.key(), row)
 	}
-	return !more
+	return true, more
 }
 
 // check reports messages that should have gone a day ago, and a stretch whose

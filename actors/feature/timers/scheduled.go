@@ -104,21 +104,30 @@ func cancelScheduled(tx *entity.Tx, req *pb.CancelScheduledRequest) (*pb.CancelS
 	return &pb.CancelScheduledResponse{}, nil
 }
 
-// scheduled is bounded by the most messages that may wait.
-func scheduled(v *entity.View, _ *pb.ScheduledRequest) (*pb.ScheduledResponse, error) {
+// maxPageBytes ends a page early, as protobuf: as JSON it stays within the 256 KiB
+// that a frame may have.
+const maxPageBytes = 96 << 10
+
+func scheduled(v *entity.View, req *pb.ScheduledRequest) (*pb.ScheduledResponse, error) {
 	me, err := conversation.RequireReader(v)
 	if err != nil {
 		return nil, err
 	}
-	resp := &pb.ScheduledResponse{}
-	for key, row := range waiting.Scan(v, entity.Key{}.U32(me.Number)) {
+	resp, bytes := &pb.ScheduledResponse{}, 0
+	for key, row := range waiting.ScanFrom(v, entity.Key{}.U32(me.Number), entity.Key{}.U64(req.After)) {
 		id, _ := key.TakeU64()
-		resp.Messages = append(resp.Messages, &pb.ScheduledItem{Id: id, Content: row.Content, Reply: row.Reply, At: row.At})
+		item := &pb.ScheduledItem{Id: id, Content: row.Content, Reply: row.Reply, At: row.At}
+		if bytes += item.SizeVT(); bytes > maxPageBytes && len(resp.Messages) > 0 {
+			resp.More = true
+			break
+		}
+		resp.Messages = append(resp.Messages, item)
 	}
 	return resp, nil
 }
 
-// sendScheduled sends the message as its author would now.
+// sendScheduled sends the message as its author would now. What it answers may be gone:
+// then it answers nothing.
 func sendScheduled(tx *entity.Tx, req *pb.SendScheduledRequest) (*pb.SendScheduledResponse, error) {
 	key := entity.Key{}.U32(req.Member).U64(req.Id)
 	row, ok := waiting.Get(tx, key)
@@ -127,6 +136,10 @@ func sendScheduled(tx *entity.Tx, req *pb.SendScheduledRequest) (*pb.SendSchedul
 	}
 	waiting.Delete(tx, key)
 	tx.SignalTo([]uint64{tx.Caller().Number}, &pb.ScheduledChanged{})
-	tx.Continue(&pb.SendRequest{ConversationId: tx.Self().ID, Content: row.Content, Reply: row.Reply})
+	send := &pb.SendRequest{ConversationId: tx.Self().ID, Content: row.Content}
+	if _, err := conversation.Answered(tx, row.Reply); err == nil {
+		send.Reply = row.Reply
+	}
+	tx.Continue(send)
 	return &pb.SendScheduledResponse{}, nil
 }
