@@ -20,10 +20,14 @@ var Log = entity.LogRules{
 // what a subscriber does must not show who he is.
 func author(v entity.Viewer, c entity.Caller) uint32 {
 	m := person(v, c)
-	if !present(m) || HidesMembers(v) && !(m.Role >= pb.Role_ADMIN && Of(v).Signatures) {
+	if !present(m) || !signs(v, m) {
 		return 0
 	}
 	return m.Number
+}
+
+func signs(v entity.Viewer, m *pb.Member) bool {
+	return !HidesMembers(v) || m.Role >= pb.Role_ADMIN && Of(v).Signatures
 }
 
 // audience of a large conversation reads no member: however many there are, an

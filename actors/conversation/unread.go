@@ -93,8 +93,7 @@ func readFrom(v *entity.View, m *pb.Member) Place {
 // nobody can tell from the message, or it is far from his marker, his marker moves.
 func NoteOwn(tx *entity.Tx, m *pb.Member) {
 	head := tx.Head()
-	signed := author(tx, tx.Caller()) == m.Number
-	if !signed || head.Ordinal >= readFrom(&tx.View, m).Ordinal+OwnWithin {
+	if !signs(tx, m) || head.Ordinal >= readFrom(&tx.View, m).Ordinal+OwnWithin {
 		Advance(tx, m, Place{head.Message, head.Ordinal})
 	}
 }

@@ -319,6 +319,22 @@ func TestAPositionIsTheViewersAndItsEpochIsTheLogsBirth(t *testing.T) {
 	wantCode(t, w.reg.Position(w.store.Rows(), entity.Ref{Tenant: 1, Kind: 99, ID: 1}, ann, &w.policy, 7).Err, entity.NotFound)
 }
 
+// Who has left has missed nothing that was said after his time, also when it is gone.
+func TestTheFloorOfWhoHasLeftIsNotBeyondHisTime(t *testing.T) {
+	w := newWorld(t)
+	w.must(Allow(&Grant{UserId: "ann", Readable: []*Span{{From: 1, Through: 2}}}))
+	w.must(Say("1"), Say("2"), Say("3"), Say("4"), Say("5"))
+	w.must(DropEvents(3, 4), Say("6"))
+	if p := w.reg.Position(w.store.Rows(), one, ann, &w.policy, 1); p.Head != 2 || p.Floor != 3 {
+		t.Errorf("head %d, floor %d; want 2 and 3", p.Head, p.Floor)
+	}
+	w.must(DropEvents(1, 2), Say("7"))
+	if p := w.reg.Position(w.store.Rows(), one, ann, &w.policy, 1); p.Head != 2 || p.Floor != 3 {
+		t.Errorf("when his time is gone, too: head %d, floor %d; want 2 and 3", p.Head, p.Floor)
+	}
+	wantCode(t, w.replay(ann, 1, 9).Err, entity.Expired)
+}
+
 func TestAnEventIsOnTheWireAsItWasSaid(t *testing.T) {
 	w := newWorld(t)
 	w.must(Allow(&Grant{UserId: "ann", Number: 3, Readable: []*Span{{From: 1}}}))

@@ -245,6 +245,31 @@ func TestADerivedValueIsMadeAnewWhenItsTableChanges(t *testing.T) {
 	}
 }
 
+// However often a Step asks for it, it costs what it took to make it, and that once.
+func TestADerivedValueIsChargedOnceInAStep(t *testing.T) {
+	w := newWorld(t)
+	for i := range 50 {
+		w.must(Allow(&Grant{UserId: fmt.Sprint("user", i), Readable: []*Span{{From: 1}}}))
+	}
+	var says []*Act
+	for range 20 { // Each asks who hears it.
+		says = append(says, Say("x"))
+	}
+	w.policy.StepReads = 200
+	for _, memory := range []string{"warm", "cold"} {
+		if out := w.do(says...); out.Err != nil {
+			t.Errorf("%s: %v %s", memory, out.Err, out.Bound)
+		}
+		w.restart()
+	}
+	w.policy.StepReads = 40
+	for _, memory := range []string{"cold", "warm"} {
+		if out := w.do(Say("x")); out.Bound == "" {
+			t.Errorf("%s: it cost less than it took to make it", memory)
+		}
+	}
+}
+
 func TestARowThatIsStoredEmptyIsThere(t *testing.T) {
 	w := newWorld(t)
 	w.must(Set("zero", 0), Say("x"))

@@ -23,19 +23,24 @@ var sweepName = timerName("", nil)
 // scheduleSweep sets the kernel's timer if what this Step leaves behind will
 // have to be swept and no sweep is due before.
 func (m *Memory) scheduleSweep(tx *Tx, request bool) {
-	change := false
-	for _, e := range tx.events {
-		change = change || e.header.class == pb.Class_CHANGE
+	var due time.Time
+	if last := m.head; len(tx.events) > 0 && last.Seq > last.Message { // A change that stayed because it was the last event.
+		due = time.UnixMilli(max(last.At, tx.now.Add(-tx.policy.RecoveryWindow).UnixMilli())).Add(tx.policy.RecoveryWindow)
 	}
-	if !change && !request {
+	for _, e := range tx.events {
+		if e.header.class == pb.Class_CHANGE {
+			due = earlier(due, tx.now.Add(tx.policy.RecoveryWindow))
+		}
+	}
+	if request {
+		due = earlier(due, tx.now.Add(tx.policy.RequestWindow+bucketHours*time.Hour))
+	}
+	if due.IsZero() {
 		return
 	}
-	wait := tx.policy.RecoveryWindow
-	if request {
-		wait = min(wait, tx.policy.RequestWindow+bucketHours*time.Hour)
-	}
-	at := m.sweepTime(tx.now.Add(wait))
+	at := m.sweepTime(due)
 	if m.sweepAt != 0 && m.sweepAt <= at {
+		tx.charge(1) // What it costs a Step with a cold memory.
 		return
 	}
 	if row, ok := timers.Get(tx, sweepName); ok && row.At <= at {

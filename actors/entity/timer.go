@@ -153,6 +153,7 @@ func (m *Memory) ParkTimer(r *Registry, d *Due, reason string, turn Turn) Outcom
 			return Outcome{}
 		}
 		tx.dropTimer(d.name)
+		m.sweepAt = 0 // It may have been this one.
 		t := &Tell{From: d.Ref, Number: tx.nextTell(), Call: Call{To: d.Ref}, row: &pb.Outbox{
 			Method: d.Method(), User: row.User, UserNumber: row.UserNumber, Device: row.Device, Request: row.Request, At: row.At,
 		}}

@@ -410,3 +410,37 @@ func (w *world) dueAgain(fired entity.Due, rest []entity.Due) []entity.Due {
 	}
 	return rest
 }
+
+// A change that is the last event stays; it goes when others have come after it.
+func TestAChangeThatWasTheLastEventIsSweptOnceItIsNot(t *testing.T) {
+	w := newWorld(t)
+	w.must(Say("x"), Note(1))
+	w.sweepFor(w.policy.RecoveryWindow + 3*time.Hour)
+	wantNumbers(t, "the log while it is the last event", w.must(Log()), 1, 2)
+	w.must(Say("y")) // Without a request id.
+	w.sweepFor(3 * time.Hour)
+	wantNumbers(t, "the log after it", w.must(Log()), 1, 3)
+	if n := w.system(dueTable); n != 0 {
+		t.Errorf("%d timers are left, and nothing to sweep", n)
+	}
+}
+
+// A Step that reads as much as it may does so whatever its memory knows.
+func TestASweepThatIsKnownToBeDueCostsAsMuchAsOneThatIsNot(t *testing.T) {
+	w := newWorld(t)
+	w.must(Say("x"), Note(1))
+	for reads := range 30 {
+		warm := entity.NewMemory(one, w.open, entity.NoBug)
+		w.policy.StepReads = 1000
+		if out := warm.Step(w.reg, w.call(ann, &DoRequest{CounterId: 1, Acts: []*Act{Note(1)}}), w.turn); out.Err != nil {
+			t.Fatal(out.Err)
+		}
+		w.policy.StepReads = reads
+		again := w.call(ann, &DoRequest{CounterId: 1, Acts: []*Act{Note(1)}})
+		out := warm.Step(w.reg, again, w.turn)
+		cold := entity.NewMemory(one, w.open, entity.NoBug).Step(w.reg, again, w.turn)
+		if (out.Err == nil) != (cold.Err == nil) {
+			t.Errorf("with %d reads a warm memory says %v, a cold one %v", reads, out.Err, cold.Err)
+		}
+	}
+}

@@ -127,17 +127,14 @@
 //
 //	// forget drops what people thought of a message that is gone.
 //	func forget(tx *entity.Tx, gone *pb.MessageRevoked) error {
-//		about := entity.Key{}.U64(gone.Seq)
-//		for member := range reactions.Scan(tx, about) {
-//			reactions.Delete(tx, append(about[:len(about):len(about)], member...))
-//		}
+//		reactions.DeleteAll(tx, entity.Key{}.U64(gone.Seq))
 //		return nil
 //	}
 //
 // Its law: it runs inside the other feature's command. If it refuses, that
 // command is refused; what it reads and writes counts against that Step, which
 // is refused when it is too much. So it refuses nothing without need, and what
-// it does has a bound: here the members of a group.
+// it does has a bound: here one write, however many people reacted.
 //
 // Beside rows, events and tells a command has these verbs:
 //
@@ -193,6 +190,11 @@
 //   - A text lives in one row of the log. What refers to it carries its seq and
 //     joins it on delivery (MessageEdited shows how); what shows events to
 //     somebody asks for his Reach first (messages/history.go).
+//   - A conversation may have a hundred thousand members. Who walks Present or
+//     Members does so in pages, and Continue goes on. In a large one
+//     (conversation.Of(tx).Large) joins are in no log.
+//   - What subscribers of a channel do must not show who they are:
+//     conversation.HidesMembers, SeesMembers.
 //   - A list has pages: entity.Paging and entity.Cursor (groups/members.go).
 //   - Rows that must agree with others, a count say, have a check beside them:
 //     entity.Verify(kind, check) among the parts. `kith verify` runs it on every

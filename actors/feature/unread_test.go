@@ -28,15 +28,6 @@ func withLetting() []entity.Feature {
 	return append(feature.All[:len(feature.All):len(feature.All)], letting)
 }
 
-// TestWhatExpiresFromTheMiddleOfALogIsToldOnce runs simulations in which it does.
-func TestWhatExpiresFromTheMiddleOfALogIsToldOnce(t *testing.T) {
-	for s := range uint64(4) {
-		if err := sim.Crash(sim.Run{Seed: s + 1, Steps: *steps}, withLetting()...); err != nil {
-			t.Error(err)
-		}
-	}
-}
-
 // A crowd is a group in which much is said. It counts what is unread as it is
 // defined: message by message.
 type crowd struct {

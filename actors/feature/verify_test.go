@@ -147,6 +147,15 @@ func TestWhatDoesNotCountIsReported(t *testing.T) {
 		{"a deletion of what is not there", func(r recounted) {
 			r.put(r.team, hiddenTable, entity.Key{}.U32(2).U64(99), &pb.Hidden{})
 		}, "member 2 has deleted the message 99, and one of them does not exist"},
+		{"reading from later than anybody", func(r recounted) {
+			change(r, infoTable, nil, func(c *pb.Conversation) { c.LatestFrom = 0 })
+		}, "nobody is to read from later than 0"},
+		{"dissolved by what was not said", func(r recounted) {
+			change(r, infoTable, nil, func(c *pb.Conversation) { c.DissolvedAt = 99 })
+		}, "it was dissolved by event 99, and its log has"},
+		{"reading on after the dissolution", func(r recounted) {
+			change(r, infoTable, nil, func(c *pb.Conversation) { c.DissolvedAt = 2 })
+		}, "may read what was said after the conversation was dissolved"},
 		{"an account of another", func(r recounted) {
 			r.put(entity.User(1, "bob"), accountTable, nil, &pb.Account{UserId: "mallory"})
 		}, "its account is that of mallory, who has another number"},

@@ -39,14 +39,16 @@ type Job struct {
 	forget bool
 	due    *entity.Due
 	park   string // why the timer is parked; empty: it is fired
+	copied bool   // another of the same is on its way, or was
 }
 
 // IsTell reports whether the job delivers a tell.
 func (j *Job) IsTell() bool { return j.tell != nil && !j.forget }
 
 // Repeats reports whether a scheduler may deliver the job late, or twice: that of a
-// tell, or of a timer. The entity hears it once.
-func (j *Job) Repeats() bool { return j.IsTell() || j.due != nil }
+// tell, or of a timer. The entity hears it once. A copy is not copied: it could come
+// when the receiver has forgotten that it has heard the tell.
+func (j *Job) Repeats() bool { return !j.copied && (j.IsTell() || j.due != nil) }
 
 // Call is the call that the job runs, or nil.
 func (j *Job) Call() *entity.Call { return j.call }
@@ -62,11 +64,11 @@ func (j *Job) Parks() string { return j.park }
 
 // Again delivers a job that Repeats once more, as a network might.
 func (c *Core) Again(j *Job) {
-	to := &Job{tell: j.tell, due: j.due, park: j.park}
+	twin := &Job{tell: j.tell, due: j.due, park: j.park, copied: true}
 	if j.due != nil {
-		c.post(j.due.Ref, to, 0)
+		c.post(j.due.Ref, twin, 0)
 	} else {
-		c.post(j.tell.Call.To, to, 0)
+		c.post(j.tell.Call.To, twin, 0)
 	}
 }
 

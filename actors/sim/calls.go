@@ -100,6 +100,8 @@ func (d *driver) method() *entity.Method {
 	switch {
 	case d.one(4) || d.enough(m.Name):
 		return d.w.reg.ByName("Messages.Send")
+	case d.one(16): // What happens later takes several calls that meet.
+		return d.w.reg.ByName(d.pick("Timers.Schedule", "Timers.ChangeScheduled", "Timers.CancelScheduled", "Timers.SetAutoDelete"))
 	case d.one(8): // What is sent is read, deleted and regretted.
 		return d.w.reg.ByName(d.pick("Receipts.MarkRead", "Receipts.MarkDelivered", "Messages.Delete", "Messages.Revoke"))
 	}
@@ -211,9 +213,12 @@ func (d *driver) scalar(fd protoreflect.FieldDescriptor) protoreflect.Value {
 	case protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
 		return protoreflect.ValueOfUint64(d.number(fd.Name()))
 	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind:
+		if fd.Name() == "seconds" {
+			return protoreflect.ValueOfUint32(spans[d.w.rng.IntN(len(spans))])
+		}
 		return protoreflect.ValueOfUint32(d.w.rng.Uint32N(12))
 	case protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind:
-		if d.one(2) { // A time, as a rule: some minutes from now.
+		if fd.Name() == "at" && !d.one(8) || d.one(2) { // A time, as a rule: some minutes from now.
 			return protoreflect.ValueOfInt64(d.w.now.Add(time.Duration(small) * time.Minute).UnixMilli())
 		}
 		return protoreflect.ValueOfInt64(int64(small))
@@ -257,6 +262,8 @@ func (d *driver) number(field protoreflect.Name) uint64 {
 		return d.conversation()
 	case "via":
 		return d.via()
+	case "id":
+		return d.scheduled()
 	default:
 		return d.seq()
 	}
@@ -295,10 +302,29 @@ func (d *driver) via() uint64 {
 	return all[d.w.rng.IntN(len(all))].ref.ID
 }
 
+// spans are for how long messages are kept and a status lasts, in seconds: often for
+// good, and else such that some of it is over before the end.
+var spans = []uint32{0, 0, 0, 1, 12, 20, 60, 600, 7200}
+
+// scheduled is as a rule the id of a message that waits in the conversation.
+func (d *driver) scheduled() uint64 {
+	var ids []uint64
+	if d.talk != nil {
+		for name := range d.talk.later.waiting {
+			ids = append(ids, name.id)
+		}
+	}
+	if len(ids) == 0 || d.one(8) {
+		return d.w.rng.Uint64N(4)
+	}
+	slices.Sort(ids)
+	return ids[d.w.rng.IntN(len(ids))]
+}
+
 // content is a message that nobody has sent before, or an empty one.
 func (d *driver) content() *pb.Content {
 	d.nonce++
-	text := fmt.Sprintf("%d\n", d.nonce)
+	text := fmt.Sprintf("word%d\n", d.nonce)
 	switch d.w.rng.IntN(12) {
 	case 0:
 		return &pb.Content{}

@@ -79,6 +79,7 @@ func (c *checker) observe(b *host.Box, j *host.Job, turn entity.Turn, out *entit
 			c.queued.effects = append(c.queued.effects, c.oracle.call(call))
 		}
 	}
+	c.queued.effects = append(c.queued.effects, c.oracle.timed(b, j, turn, out))
 	for _, e := range out.Events {
 		c.known[e] = cl
 		c.queued.effects = append(c.queued.effects, c.oracle.event(e))

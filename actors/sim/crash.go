@@ -93,8 +93,9 @@ func (d *driver) step() error {
 	case p < 93:
 		w.pass(time.Duration(w.rng.IntN(60)) * time.Hour)
 	case p < 94:
-		w.now = w.now.Add(time.Duration(w.rng.IntN(9)-4) * time.Hour) // Somebody sets the clock.
-		w.core.Sweep()
+		w.setClock(time.Duration(w.rng.IntN(9)-4) * time.Hour)
+	case p < 96:
+		d.rest()
 	case p < 280 && w.group != nil:
 		w.trace("sync")
 		w.sync()
@@ -148,7 +149,9 @@ func (d *driver) look() {
 // end lets everything come to rest and looks at what is left.
 func (d *driver) end() {
 	w := d.w
-	w.settle()
+	if err := d.lastRest(); err != nil {
+		w.fail("%w", err)
+	}
 	if w.failure != nil {
 		return
 	}

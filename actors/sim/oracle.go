@@ -22,6 +22,9 @@ type oracle struct {
 	devices  map[entity.Caller]*device
 	dialogs  map[entity.Ref]map[uint64]int // by user: how often he has come to a conversation; negative: he has left it
 	discreet map[discreet]bool
+
+	readable   map[string]bool // what words returned when there were so many commits
+	readableAt int
 }
 
 // A talk is one conversation.
@@ -48,6 +51,8 @@ type talk struct {
 	came    map[string]uint64 // where the log stood when he came
 	numbers map[string]uint32 // of members
 	hides   map[string]int    // how often he has deleted messages for himself
+
+	later later
 }
 
 type interval struct{ from, through uint64 } // through 0: still in
@@ -73,6 +78,7 @@ func (o *oracle) talk(ref entity.Ref) *talk {
 			roles: map[string]pb.Role{}, watching: map[string]bool{},
 			since: map[string]uint64{}, viewed: map[string]uint64{}, views: map[uint64]uint32{},
 			read: map[string]uint64{}, came: map[string]uint64{}, numbers: map[string]uint32{}, hides: map[string]int{},
+			later: newLater(),
 		}
 		o.conversations[ref] = t
 	}
@@ -99,6 +105,7 @@ func (o *oracle) event(e *entity.Event) func() {
 		}
 		t := o.talk(e.Ref)
 		large := t.large
+		o.keeping(t, e, body)
 		o.learn(t, e, body)
 		o.heard(t, e, large)
 		if o.resize(t); t.large && !large {
@@ -287,6 +294,11 @@ func (o *oracle) answer(c *entity.Call, res entity.Result) {
 		problem = o.synced(c, reply)
 	case *pb.ReadersResponse:
 		problem = o.wrongReaders(c, reply)
+	case *pb.ScheduledResponse:
+		problem = o.wrongScheduled(c, reply)
+	}
+	if text := o.gone(res.Reply); text != "" && problem == "" {
+		problem = fmt.Sprintf("%q, which nobody may read", text)
 	}
 	if problem != "" {
 		o.w.fail("%s of %v told %s %s: %v", c.Method.Name, c.Req, c.Caller.User, problem, res.Reply)
@@ -355,6 +367,9 @@ func (o *oracle) page(ref entity.Ref, user string, after uint64, page entity.Pag
 	}
 	at := after
 	for _, e := range page.Events {
+		if text := o.gone(e.Body); text != "" {
+			return fmt.Sprintf("%q, which nobody may read", text)
+		}
 		if hole, ok := e.Body.(*pb.Hole); ok {
 			for seq := at + 1; seq <= e.Seq; seq++ {
 				if t.may(user, seq) {

@@ -157,7 +157,7 @@ func (o *oracle) markers(ref entity.Ref, writes []entity.Write) func() {
 	for _, w := range writes {
 		marker, member := &pb.Marker{}, &pb.Member{}
 		switch {
-		case w.End != nil || w.Val == nil || ref.Kind != pb.Kind_CONVERSATION:
+		case w.End != nil || w.Val == nil || len(w.Key) <= tableAt || w.Key[kindAt] != byte(pb.Kind_CONVERSATION):
 		case w.Key[tableAt] == markerTable && proto.Unmarshal(w.Val, marker) == nil:
 			number, _ := entity.Key(w.Key[tableAt+1:]).TakeU32()
 			read[number] = marker.Read

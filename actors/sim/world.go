@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -27,7 +28,10 @@ type world struct {
 	core *host.Core
 
 	now     time.Time
+	latest  time.Time // that now has been since the node started
 	elapsed time.Duration
+	held    bool       // the clock has jumped, and no operator has agreed to it
+	accept  bool       // the operator does
 	queues  []*mailbox // boxes with jobs, in the order in which they got them
 	queries []func()
 	timers  []timer
@@ -59,6 +63,7 @@ func tenants() map[string]*entity.Policy {
 			panic("sim: no profile " + profile)
 		}
 		p.CreateUsers = true
+		p.AutoDeleteStep = time.Second
 		// There are four people: three are many, and two a page.
 		p.LargeAbove, p.SmallBelow = 3, 2
 		p.MaxInvites, p.MaxAdmins, p.SubscribersShown = 2, 3, 2
@@ -100,9 +105,9 @@ func (w *world) start() error {
 	w.core, err = host.NewCore(host.Config{
 		Registry: w.reg, Storage: db, Clock: w, Scheduler: w, Listener: w.check,
 		Log: slog.New(slog.DiscardHandler), Tenants: tenants(), Fatal: w.fatal,
-		IdleAfter: time.Minute, Observe: w.check.observe, Planted: w.bug,
+		IdleAfter: time.Minute, Observe: w.check.observe, Planted: w.bug, AcceptClock: w.accept,
 	})
-	return err
+	return cmp.Or(err, w.wake())
 }
 
 // fail records the first thing that went wrong.
@@ -161,7 +166,7 @@ func (w *world) After(d time.Duration, f func()) {
 	w.timers = append(w.timers, timer{w.elapsed + d, f})
 }
 
-// turn runs the next job of some entity. A tell may arrive twice.
+// turn runs the next job of some entity. A tell and a timer may arrive late, and twice.
 func (w *world) turn() {
 	i := w.rng.IntN(len(w.queues))
 	m := w.queues[i]
@@ -170,7 +175,7 @@ func (w *world) turn() {
 	if len(m.jobs) == 0 {
 		w.queues = append(w.queues[:i], w.queues[i+1:]...)
 	}
-	if j.IsTell() && w.rng.IntN(8) == 0 {
+	if j.Repeats() && w.rng.IntN(8) == 0 {
 		w.core.Again(j)
 	}
 	m.box.Run(j)
@@ -205,6 +210,7 @@ func (w *world) query() {
 // pass lets time pass, and what was to happen by then.
 func (w *world) pass(d time.Duration) {
 	w.now, w.elapsed = w.now.Add(d), w.elapsed+d
+	w.noteTime()
 	due := w.timers
 	w.timers = nil
 	for _, t := range due {

@@ -262,8 +262,10 @@ func TestNothingThatIsSecretIsLogged(t *testing.T) {
 		"gone":              status(410),
 		"an echo":           hijack(t, "HTTP/1.1 canary canary\r\n\r\n"),
 		"an echo in header": hijack(t, "HTTP/1.1 200 OK\r\ncanary\r\n\r\n"),
-		"a redirect":        func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "http://[canary", http.StatusFound) },
-		"an end":            hijack(t, ""),
+		"a redirect": func(rw http.ResponseWriter, r *http.Request) {
+			http.Redirect(rw, r, "http://[canary", http.StatusFound)
+		},
+		"an end": hijack(t, ""),
 	}
 	for name, answer := range answers {
 		t.Run(name, func(t *testing.T) {

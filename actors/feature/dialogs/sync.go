@@ -91,17 +91,17 @@ func (s *syncing) dialog(id uint64, d *pb.Dialog) *pb.SyncedDialog {
 	if d.Stamp > s.since { // Else it began before, too.
 		entry, _ = entries.Get(s, entity.Key{}.U64(id))
 	}
-	if entry.GetStamp() > s.until || s.since != 0 && !s.within(d.Stamp) && !s.changed(id) {
+	anew := s.within(entry.GetStamp())
+	if entry.GetStamp() > s.until || s.since != 0 && !anew && !s.within(d.Stamp) && !s.changed(id) {
 		return nil
 	}
 	ask := &pb.StateRequest{ConversationId: id, Since: s.since, Until: s.until, Limit: s.events}
-	anew := s.since != 0 && s.within(entry.GetStamp())
 	if anew {
 		ask.Since = 0
 	}
 	got := stateOf(s.View, ask)
 	synced := &pb.SyncedDialog{
-		Dialog: itemOf(id, d), Reset_: anew || got.Reset_,
+		Dialog: itemOf(id, d), Reset_: anew && s.since != 0 || got.Reset_,
 		Events: got.Events, More: got.More, Through: got.Through, Hidden: got.Hidden,
 	}
 	synced.Dialog.State = got.State
