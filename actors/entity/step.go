@@ -41,7 +41,7 @@ type Outcome struct {
 	Wake    int64 // the earliest time of a timer that the Step set, in unix milliseconds; 0: none
 
 	Repeat bool   // the first result of a retried request, again
-	Heard  bool   // a tell that had been heard before, or a timer that is not there: nothing was run
+	Heard  bool   // a tell that had been heard before, or a timer that is not there or has to wait: nothing was run
 	Fault  error  // storage failed: the process must not go on
 	Panic  string // a bug in a feature, with its stack, for the log
 	Bound  string // what the Step had too much of, for the log

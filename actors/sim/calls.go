@@ -31,6 +31,7 @@ type driver struct {
 
 	talk    *talk          // the conversation that the next call is about, if there is one
 	planned []*entity.Call // what comes next, now and then with something else between
+	item    uint64         // the scheduled message that the next call is about; 0: any
 }
 
 const (
@@ -61,6 +62,7 @@ func (d *driver) next() *entity.Call {
 		d.talk = all[d.w.rng.IntN(len(all))]
 	}
 	caller := d.caller(m.Name == "Groups.Join")
+	d.regret(m.Name, &caller)
 	if m.Name == "Devices.Connect" { // The doors call it when a token was verified.
 		return &entity.Call{Method: m, To: caller.Ref(), Caller: caller, Req: &pb.ConnectDeviceRequest{Os: d.pick("linux", "ios")}}
 	}
@@ -263,7 +265,7 @@ func (d *driver) number(field protoreflect.Name) uint64 {
 	case "via":
 		return d.via()
 	case "id":
-		return d.scheduled()
+		return cmp.Or(d.item, d.w.rng.Uint64N(4))
 	default:
 		return d.seq()
 	}
@@ -305,21 +307,6 @@ func (d *driver) via() uint64 {
 // spans are for how long messages are kept and a status lasts, in seconds: often for
 // good, and else such that some of it is over before the end.
 var spans = []uint32{0, 0, 0, 1, 12, 20, 60, 600, 7200}
-
-// scheduled is as a rule the id of a message that waits in the conversation.
-func (d *driver) scheduled() uint64 {
-	var ids []uint64
-	if d.talk != nil {
-		for name := range d.talk.later.waiting {
-			ids = append(ids, name.id)
-		}
-	}
-	if len(ids) == 0 || d.one(8) {
-		return d.w.rng.Uint64N(4)
-	}
-	slices.Sort(ids)
-	return ids[d.w.rng.IntN(len(ids))]
-}
 
 // content is a message that nobody has sent before, or an empty one.
 func (d *driver) content() *pb.Content {

@@ -31,6 +31,7 @@ type device struct {
 type copied struct {
 	base    uint64 // it has the messages above this seq
 	through uint64 // and everything up to this one
+	floor   uint64 // below this one some of the log was gone already
 	entered int    // how often its owner had come to the conversation
 	said    map[uint64]*pb.Content
 	dialog  *pb.DialogItem
@@ -167,7 +168,10 @@ func (o *oracle) take(dev *device, item *pb.SyncedDialog) string {
 		if len(item.Events) > 0 {
 			return "events where it begins"
 		}
-		dev.has[id] = &copied{base: item.Through, through: item.Through, entered: entered, said: map[uint64]*pb.Content{}, dialog: item.Dialog}
+		dev.has[id] = &copied{
+			base: item.Through, through: item.Through, floor: o.floor(ref, dev.owner.User), entered: entered,
+			said: map[uint64]*pb.Content{}, dialog: item.Dialog,
+		}
 		return ""
 	}
 	has.dialog, has.entered = item.Dialog, entered
@@ -215,7 +219,7 @@ func (o *oracle) follow(has *copied, t *talk, user string, item *pb.SyncedDialog
 		if from <= at || e.Seq > item.Through {
 			return fmt.Sprintf("%s %d after %d, up to %d", name, e.Seq, at, item.Through)
 		}
-		for seq := at + 1; seq < e.Seq; seq++ {
+		for seq := max(at+1, has.floor); seq < e.Seq; seq++ {
 			if t.may(user, seq) {
 				return fmt.Sprintf("nothing of event %d", seq)
 			}
@@ -228,7 +232,7 @@ func (o *oracle) follow(has *copied, t *talk, user string, item *pb.SyncedDialog
 			return problem
 		}
 	}
-	for seq := at + 1; seq <= item.Through; seq++ {
+	for seq := max(at+1, has.floor); seq <= item.Through; seq++ {
 		if t.may(user, seq) {
 			return fmt.Sprintf("nothing of event %d", seq)
 		}

@@ -286,6 +286,9 @@ func (o *oracle) answer(c *entity.Call, res entity.Result) {
 			o.w.fail("%s of %v showed %s %s: %v", c.Method.Name, c.Req, c.Caller.User, problem, reply)
 		}
 	}
+	if dev := o.devices[c.Caller]; dev != nil && dev.asked == c && res.Err != nil {
+		o.w.fail("%s of %v refused a device: %s", c.Method.Name, c.Req, res.Err.Msg)
+	}
 	problem := ""
 	switch reply := res.Reply.(type) {
 	case *pb.ListDialogsResponse:
@@ -405,7 +408,7 @@ func (o *oracle) wrongEvent(t *talk, user string, e *entity.Event) string {
 			return fmt.Sprintf("an edit of %d at %d", body.Seq, e.Seq)
 		}
 		if body.Message == nil {
-			if t.may(user, body.Seq) {
+			if t.may(user, body.Seq) && t.said[body.Seq] != nil { // Else it has expired.
 				return fmt.Sprintf("an edit of %d without its content", body.Seq)
 			}
 			return ""

@@ -3,6 +3,7 @@ package sim
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"time"
@@ -118,7 +119,7 @@ func (o *oracle) fired(d *entity.Due, turn entity.Turn, out *entity.Outcome) fun
 		o.w.fail("a timer of %s fired on %s while the clock is held", d.Method(), d.Ref)
 	case !out.Heard && out.Err == nil && d.At > o.w.latest.UnixMilli():
 		o.w.fail("a timer of %s on %s was to fire at %d", d.Method(), d.Ref, d.At)
-	case out.Err != nil && !turn.Hold:
+	case out.Err != nil:
 		o.w.fail("a timer of %s on %s is refused: %s", d.Method(), d.Ref, out.Err.Msg)
 	}
 	if d.Method() != "Timers.SendScheduled" || out.Err != nil {
@@ -262,6 +263,27 @@ func (o *oracle) gone(m proto.Message) string {
 		}
 	}
 	return ""
+}
+
+// regret has the next call, if it changes or cancels a scheduled message, as a rule
+// made by somebody of whom one waits.
+func (d *driver) regret(method string, caller *entity.Caller) {
+	d.item = 0
+	if method != "Timers.ChangeScheduled" && method != "Timers.CancelScheduled" || d.one(8) {
+		return
+	}
+	talks := slices.DeleteFunc(d.talks(), func(t *talk) bool { return len(t.later.waiting) == 0 })
+	if len(talks) == 0 {
+		return
+	}
+	d.talk = talks[d.w.rng.IntN(len(talks))]
+	names := slices.SortedFunc(maps.Keys(d.talk.later.waiting), func(a, b scheduled) int {
+		return cmp.Or(cmp.Compare(a.author, b.author), cmp.Compare(a.id, b.id))
+	})
+	name := names[d.w.rng.IntN(len(names))]
+	d.item = name.id
+	caller.Tenant, caller.User = d.talk.ref.Tenant, name.author
+	caller.Number = entity.UserNumber(caller.Tenant, caller.User)
 }
 
 // rest lets everything come to rest, a few seconds pass, and looks at what should

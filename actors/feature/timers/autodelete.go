@@ -17,10 +17,12 @@ import (
 
 // expireReads and expireWrites are how many rows a Step reads and writes at most for
 // each event that its expiry looks at: where older messages stay it marks each
-// message, and moves the marker of each author.
+// message, and moves the marker of each author. A range costs as much as rangeEvents,
+// however short it is: its ends are searched for.
 const (
 	expireReads  = 20
 	expireWrites = 8
+	rangeEvents  = 8
 )
 
 // expirePage is how many events of the log one Step of an expiry looks at.
@@ -172,6 +174,7 @@ func expireStretch(tx *entity.Tx, s stretch, through uint64, closed bool, left *
 	})
 	if gone != 0 {
 		conversation.Expire(tx, from, gone)
+		*left = max(0, *left-rangeEvents)
 	}
 	row := keepings.Edit(tx, s.key())
 	row.Expired, row.Timed = last, more || next != 0
