@@ -310,7 +310,185 @@ func (*ForwardResponse) Descriptor() ([]byte, []int) {
 	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{4}
 }
 
-// TakeForwardRequest is a ForwardRequest on its way.
+// OfferForwardRequest asks where the messages go whether the caller may write there.
+type OfferForwardRequest struct {
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	FromConversationId uint64                 `protobuf:"varint,1,opt,name=from_conversation_id,json=fromConversationId,proto3" json:"from_conversation_id,omitempty"`
+	Seqs               []uint64               `protobuf:"varint,2,rep,packed,name=seqs,proto3" json:"seqs,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *OfferForwardRequest) Reset() {
+	*x = OfferForwardRequest{}
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OfferForwardRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OfferForwardRequest) ProtoMessage() {}
+
+func (x *OfferForwardRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OfferForwardRequest.ProtoReflect.Descriptor instead.
+func (*OfferForwardRequest) Descriptor() ([]byte, []int) {
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *OfferForwardRequest) GetFromConversationId() uint64 {
+	if x != nil {
+		return x.FromConversationId
+	}
+	return 0
+}
+
+func (x *OfferForwardRequest) GetSeqs() []uint64 {
+	if x != nil {
+		return x.Seqs
+	}
+	return nil
+}
+
+type OfferForwardResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OfferForwardResponse) Reset() {
+	*x = OfferForwardResponse{}
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OfferForwardResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OfferForwardResponse) ProtoMessage() {}
+
+func (x *OfferForwardResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OfferForwardResponse.ProtoReflect.Descriptor instead.
+func (*OfferForwardResponse) Descriptor() ([]byte, []int) {
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{6}
+}
+
+// GrantForwardRequest says where they are from that he may.
+type GrantForwardRequest struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	ToConversationId uint64                 `protobuf:"varint,1,opt,name=to_conversation_id,json=toConversationId,proto3" json:"to_conversation_id,omitempty"`
+	Seqs             []uint64               `protobuf:"varint,2,rep,packed,name=seqs,proto3" json:"seqs,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *GrantForwardRequest) Reset() {
+	*x = GrantForwardRequest{}
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantForwardRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantForwardRequest) ProtoMessage() {}
+
+func (x *GrantForwardRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantForwardRequest.ProtoReflect.Descriptor instead.
+func (*GrantForwardRequest) Descriptor() ([]byte, []int) {
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *GrantForwardRequest) GetToConversationId() uint64 {
+	if x != nil {
+		return x.ToConversationId
+	}
+	return 0
+}
+
+func (x *GrantForwardRequest) GetSeqs() []uint64 {
+	if x != nil {
+		return x.Seqs
+	}
+	return nil
+}
+
+type GrantForwardResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantForwardResponse) Reset() {
+	*x = GrantForwardResponse{}
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantForwardResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantForwardResponse) ProtoMessage() {}
+
+func (x *GrantForwardResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantForwardResponse.ProtoReflect.Descriptor instead.
+func (*GrantForwardResponse) Descriptor() ([]byte, []int) {
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{8}
+}
+
+// TakeForwardRequest brings the references.
 type TakeForwardRequest struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	FromConversationId uint64                 `protobuf:"varint,1,opt,name=from_conversation_id,json=fromConversationId,proto3" json:"from_conversation_id,omitempty"`
@@ -321,7 +499,7 @@ type TakeForwardRequest struct {
 
 func (x *TakeForwardRequest) Reset() {
 	*x = TakeForwardRequest{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[5]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -333,7 +511,7 @@ func (x *TakeForwardRequest) String() string {
 func (*TakeForwardRequest) ProtoMessage() {}
 
 func (x *TakeForwardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[5]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -346,7 +524,7 @@ func (x *TakeForwardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeForwardRequest.ProtoReflect.Descriptor instead.
 func (*TakeForwardRequest) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{5}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *TakeForwardRequest) GetFromConversationId() uint64 {
@@ -371,7 +549,7 @@ type TakeForwardResponse struct {
 
 func (x *TakeForwardResponse) Reset() {
 	*x = TakeForwardResponse{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[6]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -383,7 +561,7 @@ func (x *TakeForwardResponse) String() string {
 func (*TakeForwardResponse) ProtoMessage() {}
 
 func (x *TakeForwardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[6]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -396,7 +574,7 @@ func (x *TakeForwardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeForwardResponse.ProtoReflect.Descriptor instead.
 func (*TakeForwardResponse) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{6}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{10}
 }
 
 // OriginalsRequest asks what forwarded messages say.
@@ -410,7 +588,7 @@ type OriginalsRequest struct {
 
 func (x *OriginalsRequest) Reset() {
 	*x = OriginalsRequest{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[7]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -422,7 +600,7 @@ func (x *OriginalsRequest) String() string {
 func (*OriginalsRequest) ProtoMessage() {}
 
 func (x *OriginalsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[7]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -435,7 +613,7 @@ func (x *OriginalsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OriginalsRequest.ProtoReflect.Descriptor instead.
 func (*OriginalsRequest) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{7}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *OriginalsRequest) GetConversationId() uint64 {
@@ -462,7 +640,7 @@ type OriginalsResponse struct {
 
 func (x *OriginalsResponse) Reset() {
 	*x = OriginalsResponse{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[8]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -474,7 +652,7 @@ func (x *OriginalsResponse) String() string {
 func (*OriginalsResponse) ProtoMessage() {}
 
 func (x *OriginalsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[8]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -487,7 +665,7 @@ func (x *OriginalsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OriginalsResponse.ProtoReflect.Descriptor instead.
 func (*OriginalsResponse) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{8}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *OriginalsResponse) GetOriginals() []*Original {
@@ -509,7 +687,7 @@ type Original struct {
 
 func (x *Original) Reset() {
 	*x = Original{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[9]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -521,7 +699,7 @@ func (x *Original) String() string {
 func (*Original) ProtoMessage() {}
 
 func (x *Original) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[9]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -534,7 +712,7 @@ func (x *Original) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Original.ProtoReflect.Descriptor instead.
 func (*Original) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{9}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Original) GetSeq() uint64 {
@@ -578,7 +756,7 @@ type GrantedRequest struct {
 
 func (x *GrantedRequest) Reset() {
 	*x = GrantedRequest{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[10]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -590,7 +768,7 @@ func (x *GrantedRequest) String() string {
 func (*GrantedRequest) ProtoMessage() {}
 
 func (x *GrantedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[10]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -603,7 +781,7 @@ func (x *GrantedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GrantedRequest.ProtoReflect.Descriptor instead.
 func (*GrantedRequest) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{10}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GrantedRequest) GetConversationId() uint64 {
@@ -643,7 +821,7 @@ type GrantedResponse struct {
 
 func (x *GrantedResponse) Reset() {
 	*x = GrantedResponse{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[11]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -655,7 +833,7 @@ func (x *GrantedResponse) String() string {
 func (*GrantedResponse) ProtoMessage() {}
 
 func (x *GrantedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[11]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -668,7 +846,7 @@ func (x *GrantedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GrantedResponse.ProtoReflect.Descriptor instead.
 func (*GrantedResponse) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{11}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GrantedResponse) GetOriginal() *Original {
@@ -690,7 +868,7 @@ type EditRequest struct {
 
 func (x *EditRequest) Reset() {
 	*x = EditRequest{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[12]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -702,7 +880,7 @@ func (x *EditRequest) String() string {
 func (*EditRequest) ProtoMessage() {}
 
 func (x *EditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[12]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -715,7 +893,7 @@ func (x *EditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EditRequest.ProtoReflect.Descriptor instead.
 func (*EditRequest) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{12}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *EditRequest) GetConversationId() uint64 {
@@ -755,7 +933,7 @@ type EditResponse struct {
 
 func (x *EditResponse) Reset() {
 	*x = EditResponse{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[13]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -767,7 +945,7 @@ func (x *EditResponse) String() string {
 func (*EditResponse) ProtoMessage() {}
 
 func (x *EditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[13]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -780,7 +958,7 @@ func (x *EditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EditResponse.ProtoReflect.Descriptor instead.
 func (*EditResponse) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{13}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *EditResponse) GetSeq() uint64 {
@@ -801,7 +979,7 @@ type RevokeRequest struct {
 
 func (x *RevokeRequest) Reset() {
 	*x = RevokeRequest{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[14]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -813,7 +991,7 @@ func (x *RevokeRequest) String() string {
 func (*RevokeRequest) ProtoMessage() {}
 
 func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[14]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -826,7 +1004,7 @@ func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
 func (*RevokeRequest) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{14}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RevokeRequest) GetConversationId() uint64 {
@@ -859,7 +1037,7 @@ type RevokeResponse struct {
 
 func (x *RevokeResponse) Reset() {
 	*x = RevokeResponse{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[15]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -871,7 +1049,7 @@ func (x *RevokeResponse) String() string {
 func (*RevokeResponse) ProtoMessage() {}
 
 func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[15]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -884,7 +1062,7 @@ func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeResponse.ProtoReflect.Descriptor instead.
 func (*RevokeResponse) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{15}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RevokeResponse) GetSeq() uint64 {
@@ -906,7 +1084,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[16]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +1096,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[16]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +1109,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{16}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeleteRequest) GetConversationId() uint64 {
@@ -963,7 +1141,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[17]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1153,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[17]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +1166,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{17}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{21}
 }
 
 // HistoryRequest asks for messages: before a seq (newest first wins the
@@ -1009,7 +1187,7 @@ type HistoryRequest struct {
 
 func (x *HistoryRequest) Reset() {
 	*x = HistoryRequest{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[18]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1021,7 +1199,7 @@ func (x *HistoryRequest) String() string {
 func (*HistoryRequest) ProtoMessage() {}
 
 func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[18]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1034,7 +1212,7 @@ func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
 func (*HistoryRequest) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{18}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *HistoryRequest) GetConversationId() uint64 {
@@ -1122,7 +1300,7 @@ type HistoryResponse struct {
 
 func (x *HistoryResponse) Reset() {
 	*x = HistoryResponse{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[19]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1134,7 +1312,7 @@ func (x *HistoryResponse) String() string {
 func (*HistoryResponse) ProtoMessage() {}
 
 func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[19]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1147,7 +1325,7 @@ func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
 func (*HistoryResponse) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{19}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *HistoryResponse) GetEvents() []*Event {
@@ -1195,7 +1373,7 @@ type Content struct {
 
 func (x *Content) Reset() {
 	*x = Content{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[20]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +1385,7 @@ func (x *Content) String() string {
 func (*Content) ProtoMessage() {}
 
 func (x *Content) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[20]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +1398,7 @@ func (x *Content) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Content.ProtoReflect.Descriptor instead.
 func (*Content) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{20}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Content) GetType() isContent_Type {
@@ -1409,7 +1587,7 @@ type Text struct {
 
 func (x *Text) Reset() {
 	*x = Text{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[21]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1421,7 +1599,7 @@ func (x *Text) String() string {
 func (*Text) ProtoMessage() {}
 
 func (x *Text) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[21]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1434,7 +1612,7 @@ func (x *Text) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Text.ProtoReflect.Descriptor instead.
 func (*Text) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{21}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Text) GetText() string {
@@ -1464,7 +1642,7 @@ type TextEntity struct {
 
 func (x *TextEntity) Reset() {
 	*x = TextEntity{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[22]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1476,7 +1654,7 @@ func (x *TextEntity) String() string {
 func (*TextEntity) ProtoMessage() {}
 
 func (x *TextEntity) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[22]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1489,7 +1667,7 @@ func (x *TextEntity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TextEntity.ProtoReflect.Descriptor instead.
 func (*TextEntity) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{22}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TextEntity) GetType() string {
@@ -1531,7 +1709,7 @@ type Media struct {
 
 func (x *Media) Reset() {
 	*x = Media{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[23]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1543,7 +1721,7 @@ func (x *Media) String() string {
 func (*Media) ProtoMessage() {}
 
 func (x *Media) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[23]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1556,7 +1734,7 @@ func (x *Media) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Media.ProtoReflect.Descriptor instead.
 func (*Media) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{23}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Media) GetRef() string {
@@ -1592,7 +1770,7 @@ type Image struct {
 
 func (x *Image) Reset() {
 	*x = Image{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[24]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1604,7 +1782,7 @@ func (x *Image) String() string {
 func (*Image) ProtoMessage() {}
 
 func (x *Image) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[24]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1617,7 +1795,7 @@ func (x *Image) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Image.ProtoReflect.Descriptor instead.
 func (*Image) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{24}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Image) GetMedia() *Media {
@@ -1659,7 +1837,7 @@ type Voice struct {
 
 func (x *Voice) Reset() {
 	*x = Voice{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[25]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1671,7 +1849,7 @@ func (x *Voice) String() string {
 func (*Voice) ProtoMessage() {}
 
 func (x *Voice) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[25]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1684,7 +1862,7 @@ func (x *Voice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Voice.ProtoReflect.Descriptor instead.
 func (*Voice) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{25}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Voice) GetMedia() *Media {
@@ -1721,7 +1899,7 @@ type Video struct {
 
 func (x *Video) Reset() {
 	*x = Video{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[26]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1733,7 +1911,7 @@ func (x *Video) String() string {
 func (*Video) ProtoMessage() {}
 
 func (x *Video) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[26]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1746,7 +1924,7 @@ func (x *Video) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Video.ProtoReflect.Descriptor instead.
 func (*Video) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{26}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Video) GetMedia() *Media {
@@ -1795,7 +1973,7 @@ type File struct {
 
 func (x *File) Reset() {
 	*x = File{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[27]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1807,7 +1985,7 @@ func (x *File) String() string {
 func (*File) ProtoMessage() {}
 
 func (x *File) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[27]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1820,7 +1998,7 @@ func (x *File) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use File.ProtoReflect.Descriptor instead.
 func (*File) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{27}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *File) GetMedia() *Media {
@@ -1855,7 +2033,7 @@ type Sticker struct {
 
 func (x *Sticker) Reset() {
 	*x = Sticker{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[28]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1867,7 +2045,7 @@ func (x *Sticker) String() string {
 func (*Sticker) ProtoMessage() {}
 
 func (x *Sticker) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[28]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1880,7 +2058,7 @@ func (x *Sticker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sticker.ProtoReflect.Descriptor instead.
 func (*Sticker) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{28}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Sticker) GetMedia() *Media {
@@ -1916,7 +2094,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[29]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1928,7 +2106,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[29]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1941,7 +2119,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{29}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Link) GetUrl() string {
@@ -1983,7 +2161,7 @@ type Location struct {
 
 func (x *Location) Reset() {
 	*x = Location{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[30]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1995,7 +2173,7 @@ func (x *Location) String() string {
 func (*Location) ProtoMessage() {}
 
 func (x *Location) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[30]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2008,7 +2186,7 @@ func (x *Location) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Location.ProtoReflect.Descriptor instead.
 func (*Location) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{30}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Location) GetLatitude() float64 {
@@ -2043,7 +2221,7 @@ type Contact struct {
 
 func (x *Contact) Reset() {
 	*x = Contact{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[31]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +2233,7 @@ func (x *Contact) String() string {
 func (*Contact) ProtoMessage() {}
 
 func (x *Contact) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[31]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2068,7 +2246,7 @@ func (x *Contact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Contact.ProtoReflect.Descriptor instead.
 func (*Contact) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{31}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Contact) GetName() string {
@@ -2102,7 +2280,7 @@ type Custom struct {
 
 func (x *Custom) Reset() {
 	*x = Custom{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[32]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2114,7 +2292,7 @@ func (x *Custom) String() string {
 func (*Custom) ProtoMessage() {}
 
 func (x *Custom) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[32]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2127,7 +2305,7 @@ func (x *Custom) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Custom.ProtoReflect.Descriptor instead.
 func (*Custom) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{32}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Custom) GetType() string {
@@ -2155,7 +2333,7 @@ type Forwarded struct {
 
 func (x *Forwarded) Reset() {
 	*x = Forwarded{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[33]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2167,7 +2345,7 @@ func (x *Forwarded) String() string {
 func (*Forwarded) ProtoMessage() {}
 
 func (x *Forwarded) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[33]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2180,7 +2358,7 @@ func (x *Forwarded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forwarded.ProtoReflect.Descriptor instead.
 func (*Forwarded) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{33}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Forwarded) GetConversationId() uint64 {
@@ -2215,7 +2393,7 @@ type MessageSent struct {
 
 func (x *MessageSent) Reset() {
 	*x = MessageSent{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[34]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2227,7 +2405,7 @@ func (x *MessageSent) String() string {
 func (*MessageSent) ProtoMessage() {}
 
 func (x *MessageSent) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[34]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2240,7 +2418,7 @@ func (x *MessageSent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageSent.ProtoReflect.Descriptor instead.
 func (*MessageSent) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{34}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *MessageSent) GetContent() *Content {
@@ -2302,7 +2480,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[35]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2314,7 +2492,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[35]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2327,7 +2505,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{35}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{39}
 }
 
 type MessageEdited struct {
@@ -2342,7 +2520,7 @@ type MessageEdited struct {
 
 func (x *MessageEdited) Reset() {
 	*x = MessageEdited{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[36]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2354,7 +2532,7 @@ func (x *MessageEdited) String() string {
 func (*MessageEdited) ProtoMessage() {}
 
 func (x *MessageEdited) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[36]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2367,7 +2545,7 @@ func (x *MessageEdited) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageEdited.ProtoReflect.Descriptor instead.
 func (*MessageEdited) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{36}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *MessageEdited) GetSeq() uint64 {
@@ -2393,7 +2571,7 @@ type MessageRevoked struct {
 
 func (x *MessageRevoked) Reset() {
 	*x = MessageRevoked{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[37]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2405,7 +2583,7 @@ func (x *MessageRevoked) String() string {
 func (*MessageRevoked) ProtoMessage() {}
 
 func (x *MessageRevoked) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[37]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2418,7 +2596,7 @@ func (x *MessageRevoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageRevoked.ProtoReflect.Descriptor instead.
 func (*MessageRevoked) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{37}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *MessageRevoked) GetSeq() uint64 {
@@ -2440,7 +2618,7 @@ type MessagesExpired struct {
 
 func (x *MessagesExpired) Reset() {
 	*x = MessagesExpired{}
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[38]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2452,7 +2630,7 @@ func (x *MessagesExpired) String() string {
 func (*MessagesExpired) ProtoMessage() {}
 
 func (x *MessagesExpired) ProtoReflect() protoreflect.Message {
-	mi := &file_actors_feature_messages_messages_proto_msgTypes[38]
+	mi := &file_actors_feature_messages_messages_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2465,7 +2643,7 @@ func (x *MessagesExpired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessagesExpired.ProtoReflect.Descriptor instead.
 func (*MessagesExpired) Descriptor() ([]byte, []int) {
-	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{38}
+	return file_actors_feature_messages_messages_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *MessagesExpired) GetFrom() uint64 {
@@ -2506,7 +2684,15 @@ const file_actors_feature_messages_messages_proto_rawDesc = "" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
 	"\x04seqs\x18\x03 \x03(\x04R\x04seqs\x12,\n" +
 	"\x12to_conversation_id\x18\x04 \x01(\x04R\x10toConversationId\"\x11\n" +
-	"\x0fForwardResponse\"Z\n" +
+	"\x0fForwardResponse\"[\n" +
+	"\x13OfferForwardRequest\x120\n" +
+	"\x14from_conversation_id\x18\x01 \x01(\x04R\x12fromConversationId\x12\x12\n" +
+	"\x04seqs\x18\x02 \x03(\x04R\x04seqs\"\x16\n" +
+	"\x14OfferForwardResponse\"W\n" +
+	"\x13GrantForwardRequest\x12,\n" +
+	"\x12to_conversation_id\x18\x01 \x01(\x04R\x10toConversationId\x12\x12\n" +
+	"\x04seqs\x18\x02 \x03(\x04R\x04seqs\"\x16\n" +
+	"\x14GrantForwardResponse\"Z\n" +
 	"\x12TakeForwardRequest\x120\n" +
 	"\x14from_conversation_id\x18\x01 \x01(\x04R\x12fromConversationId\x12\x12\n" +
 	"\x04seqs\x18\x02 \x03(\x04R\x04seqs\"\x15\n" +
@@ -2649,13 +2835,15 @@ const file_actors_feature_messages_messages_proto_rawDesc = "" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq:\b\x92\xb5\x18\x04\b\x12\x10\x02\"I\n" +
 	"\x0fMessagesExpired\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x18\n" +
-	"\athrough\x18\x02 \x01(\x04R\athrough:\b\x92\xb5\x18\x04\b\x13\x10\x022\x93\x06\n" +
+	"\athrough\x18\x02 \x01(\x04R\athrough:\b\x92\xb5\x18\x04\b\x13\x10\x022\xc1\a\n" +
 	"\bMessages\x12L\n" +
 	"\x04Send\x12\x14.kith.v1.SendRequest\x1a\x15.kith.v1.SendResponse\"\x17\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x12L\n" +
 	"\x04Edit\x12\x14.kith.v1.EditRequest\x1a\x15.kith.v1.EditResponse\"\x17\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x12T\n" +
 	"\x06Revoke\x12\x16.kith.v1.RevokeRequest\x1a\x17.kith.v1.RevokeResponse\"\x19\x8a\xb5\x18\x15\b\x02\x12\x0fconversation_id0\x01\x12T\n" +
 	"\x06Delete\x12\x16.kith.v1.DeleteRequest\x1a\x17.kith.v1.DeleteResponse\"\x19\x8a\xb5\x18\x15\b\x02\x12\x0fconversation_id0\x01\x12U\n" +
-	"\aForward\x12\x17.kith.v1.ForwardRequest\x1a\x18.kith.v1.ForwardResponse\"\x17\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x12R\n" +
+	"\aForward\x12\x17.kith.v1.ForwardRequest\x1a\x18.kith.v1.ForwardResponse\"\x17\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x12U\n" +
+	"\fOfferForward\x12\x1c.kith.v1.OfferForwardRequest\x1a\x1d.kith.v1.OfferForwardResponse\"\b\x8a\xb5\x18\x04\b\x02(\x01\x12U\n" +
+	"\fGrantForward\x12\x1c.kith.v1.GrantForwardRequest\x1a\x1d.kith.v1.GrantForwardResponse\"\b\x8a\xb5\x18\x04\b\x02(\x01\x12R\n" +
 	"\vTakeForward\x12\x1b.kith.v1.TakeForwardRequest\x1a\x1c.kith.v1.TakeForwardResponse\"\b\x8a\xb5\x18\x04\b\x02(\x01\x12^\n" +
 	"\tOriginals\x12\x19.kith.v1.OriginalsRequest\x1a\x1a.kith.v1.OriginalsResponse\"\x1a\x8a\xb5\x18\x13\b\x02\x12\x0fconversation_id\x90\x02\x01\x12Z\n" +
 	"\aGranted\x12\x17.kith.v1.GrantedRequest\x1a\x18.kith.v1.GrantedResponse\"\x1c\x8a\xb5\x18\x15\b\x02\x12\x0fconversation_id(\x01\x90\x02\x01\x12X\n" +
@@ -2673,98 +2861,106 @@ func file_actors_feature_messages_messages_proto_rawDescGZIP() []byte {
 	return file_actors_feature_messages_messages_proto_rawDescData
 }
 
-var file_actors_feature_messages_messages_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_actors_feature_messages_messages_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_actors_feature_messages_messages_proto_goTypes = []any{
-	(*SendRequest)(nil),         // 0: kith.v1.SendRequest
-	(*SendResponse)(nil),        // 1: kith.v1.SendResponse
-	(*Reply)(nil),               // 2: kith.v1.Reply
-	(*ForwardRequest)(nil),      // 3: kith.v1.ForwardRequest
-	(*ForwardResponse)(nil),     // 4: kith.v1.ForwardResponse
-	(*TakeForwardRequest)(nil),  // 5: kith.v1.TakeForwardRequest
-	(*TakeForwardResponse)(nil), // 6: kith.v1.TakeForwardResponse
-	(*OriginalsRequest)(nil),    // 7: kith.v1.OriginalsRequest
-	(*OriginalsResponse)(nil),   // 8: kith.v1.OriginalsResponse
-	(*Original)(nil),            // 9: kith.v1.Original
-	(*GrantedRequest)(nil),      // 10: kith.v1.GrantedRequest
-	(*GrantedResponse)(nil),     // 11: kith.v1.GrantedResponse
-	(*EditRequest)(nil),         // 12: kith.v1.EditRequest
-	(*EditResponse)(nil),        // 13: kith.v1.EditResponse
-	(*RevokeRequest)(nil),       // 14: kith.v1.RevokeRequest
-	(*RevokeResponse)(nil),      // 15: kith.v1.RevokeResponse
-	(*DeleteRequest)(nil),       // 16: kith.v1.DeleteRequest
-	(*DeleteResponse)(nil),      // 17: kith.v1.DeleteResponse
-	(*HistoryRequest)(nil),      // 18: kith.v1.HistoryRequest
-	(*HistoryResponse)(nil),     // 19: kith.v1.HistoryResponse
-	(*Content)(nil),             // 20: kith.v1.Content
-	(*Text)(nil),                // 21: kith.v1.Text
-	(*TextEntity)(nil),          // 22: kith.v1.TextEntity
-	(*Media)(nil),               // 23: kith.v1.Media
-	(*Image)(nil),               // 24: kith.v1.Image
-	(*Voice)(nil),               // 25: kith.v1.Voice
-	(*Video)(nil),               // 26: kith.v1.Video
-	(*File)(nil),                // 27: kith.v1.File
-	(*Sticker)(nil),             // 28: kith.v1.Sticker
-	(*Link)(nil),                // 29: kith.v1.Link
-	(*Location)(nil),            // 30: kith.v1.Location
-	(*Contact)(nil),             // 31: kith.v1.Contact
-	(*Custom)(nil),              // 32: kith.v1.Custom
-	(*Forwarded)(nil),           // 33: kith.v1.Forwarded
-	(*MessageSent)(nil),         // 34: kith.v1.MessageSent
-	(*Grant)(nil),               // 35: kith.v1.Grant
-	(*MessageEdited)(nil),       // 36: kith.v1.MessageEdited
-	(*MessageRevoked)(nil),      // 37: kith.v1.MessageRevoked
-	(*MessagesExpired)(nil),     // 38: kith.v1.MessagesExpired
-	(*Event)(nil),               // 39: kith.v1.Event
+	(*SendRequest)(nil),          // 0: kith.v1.SendRequest
+	(*SendResponse)(nil),         // 1: kith.v1.SendResponse
+	(*Reply)(nil),                // 2: kith.v1.Reply
+	(*ForwardRequest)(nil),       // 3: kith.v1.ForwardRequest
+	(*ForwardResponse)(nil),      // 4: kith.v1.ForwardResponse
+	(*OfferForwardRequest)(nil),  // 5: kith.v1.OfferForwardRequest
+	(*OfferForwardResponse)(nil), // 6: kith.v1.OfferForwardResponse
+	(*GrantForwardRequest)(nil),  // 7: kith.v1.GrantForwardRequest
+	(*GrantForwardResponse)(nil), // 8: kith.v1.GrantForwardResponse
+	(*TakeForwardRequest)(nil),   // 9: kith.v1.TakeForwardRequest
+	(*TakeForwardResponse)(nil),  // 10: kith.v1.TakeForwardResponse
+	(*OriginalsRequest)(nil),     // 11: kith.v1.OriginalsRequest
+	(*OriginalsResponse)(nil),    // 12: kith.v1.OriginalsResponse
+	(*Original)(nil),             // 13: kith.v1.Original
+	(*GrantedRequest)(nil),       // 14: kith.v1.GrantedRequest
+	(*GrantedResponse)(nil),      // 15: kith.v1.GrantedResponse
+	(*EditRequest)(nil),          // 16: kith.v1.EditRequest
+	(*EditResponse)(nil),         // 17: kith.v1.EditResponse
+	(*RevokeRequest)(nil),        // 18: kith.v1.RevokeRequest
+	(*RevokeResponse)(nil),       // 19: kith.v1.RevokeResponse
+	(*DeleteRequest)(nil),        // 20: kith.v1.DeleteRequest
+	(*DeleteResponse)(nil),       // 21: kith.v1.DeleteResponse
+	(*HistoryRequest)(nil),       // 22: kith.v1.HistoryRequest
+	(*HistoryResponse)(nil),      // 23: kith.v1.HistoryResponse
+	(*Content)(nil),              // 24: kith.v1.Content
+	(*Text)(nil),                 // 25: kith.v1.Text
+	(*TextEntity)(nil),           // 26: kith.v1.TextEntity
+	(*Media)(nil),                // 27: kith.v1.Media
+	(*Image)(nil),                // 28: kith.v1.Image
+	(*Voice)(nil),                // 29: kith.v1.Voice
+	(*Video)(nil),                // 30: kith.v1.Video
+	(*File)(nil),                 // 31: kith.v1.File
+	(*Sticker)(nil),              // 32: kith.v1.Sticker
+	(*Link)(nil),                 // 33: kith.v1.Link
+	(*Location)(nil),             // 34: kith.v1.Location
+	(*Contact)(nil),              // 35: kith.v1.Contact
+	(*Custom)(nil),               // 36: kith.v1.Custom
+	(*Forwarded)(nil),            // 37: kith.v1.Forwarded
+	(*MessageSent)(nil),          // 38: kith.v1.MessageSent
+	(*Grant)(nil),                // 39: kith.v1.Grant
+	(*MessageEdited)(nil),        // 40: kith.v1.MessageEdited
+	(*MessageRevoked)(nil),       // 41: kith.v1.MessageRevoked
+	(*MessagesExpired)(nil),      // 42: kith.v1.MessagesExpired
+	(*Event)(nil),                // 43: kith.v1.Event
 }
 var file_actors_feature_messages_messages_proto_depIdxs = []int32{
-	20, // 0: kith.v1.SendRequest.content:type_name -> kith.v1.Content
+	24, // 0: kith.v1.SendRequest.content:type_name -> kith.v1.Content
 	2,  // 1: kith.v1.SendRequest.reply:type_name -> kith.v1.Reply
-	9,  // 2: kith.v1.OriginalsResponse.originals:type_name -> kith.v1.Original
-	34, // 3: kith.v1.Original.message:type_name -> kith.v1.MessageSent
-	9,  // 4: kith.v1.GrantedResponse.original:type_name -> kith.v1.Original
-	20, // 5: kith.v1.EditRequest.content:type_name -> kith.v1.Content
-	39, // 6: kith.v1.HistoryResponse.events:type_name -> kith.v1.Event
-	21, // 7: kith.v1.Content.text:type_name -> kith.v1.Text
-	24, // 8: kith.v1.Content.image:type_name -> kith.v1.Image
-	25, // 9: kith.v1.Content.voice:type_name -> kith.v1.Voice
-	26, // 10: kith.v1.Content.video:type_name -> kith.v1.Video
-	27, // 11: kith.v1.Content.file:type_name -> kith.v1.File
-	28, // 12: kith.v1.Content.sticker:type_name -> kith.v1.Sticker
-	29, // 13: kith.v1.Content.link:type_name -> kith.v1.Link
-	30, // 14: kith.v1.Content.location:type_name -> kith.v1.Location
-	31, // 15: kith.v1.Content.contact:type_name -> kith.v1.Contact
-	32, // 16: kith.v1.Content.custom:type_name -> kith.v1.Custom
-	33, // 17: kith.v1.Content.forwarded:type_name -> kith.v1.Forwarded
-	22, // 18: kith.v1.Text.entities:type_name -> kith.v1.TextEntity
-	23, // 19: kith.v1.Image.media:type_name -> kith.v1.Media
-	23, // 20: kith.v1.Voice.media:type_name -> kith.v1.Media
-	23, // 21: kith.v1.Video.media:type_name -> kith.v1.Media
-	23, // 22: kith.v1.File.media:type_name -> kith.v1.Media
-	23, // 23: kith.v1.Sticker.media:type_name -> kith.v1.Media
-	23, // 24: kith.v1.Link.media:type_name -> kith.v1.Media
-	20, // 25: kith.v1.MessageSent.content:type_name -> kith.v1.Content
-	34, // 26: kith.v1.MessageSent.replied:type_name -> kith.v1.MessageSent
-	34, // 27: kith.v1.MessageEdited.message:type_name -> kith.v1.MessageSent
+	13, // 2: kith.v1.OriginalsResponse.originals:type_name -> kith.v1.Original
+	38, // 3: kith.v1.Original.message:type_name -> kith.v1.MessageSent
+	13, // 4: kith.v1.GrantedResponse.original:type_name -> kith.v1.Original
+	24, // 5: kith.v1.EditRequest.content:type_name -> kith.v1.Content
+	43, // 6: kith.v1.HistoryResponse.events:type_name -> kith.v1.Event
+	25, // 7: kith.v1.Content.text:type_name -> kith.v1.Text
+	28, // 8: kith.v1.Content.image:type_name -> kith.v1.Image
+	29, // 9: kith.v1.Content.voice:type_name -> kith.v1.Voice
+	30, // 10: kith.v1.Content.video:type_name -> kith.v1.Video
+	31, // 11: kith.v1.Content.file:type_name -> kith.v1.File
+	32, // 12: kith.v1.Content.sticker:type_name -> kith.v1.Sticker
+	33, // 13: kith.v1.Content.link:type_name -> kith.v1.Link
+	34, // 14: kith.v1.Content.location:type_name -> kith.v1.Location
+	35, // 15: kith.v1.Content.contact:type_name -> kith.v1.Contact
+	36, // 16: kith.v1.Content.custom:type_name -> kith.v1.Custom
+	37, // 17: kith.v1.Content.forwarded:type_name -> kith.v1.Forwarded
+	26, // 18: kith.v1.Text.entities:type_name -> kith.v1.TextEntity
+	27, // 19: kith.v1.Image.media:type_name -> kith.v1.Media
+	27, // 20: kith.v1.Voice.media:type_name -> kith.v1.Media
+	27, // 21: kith.v1.Video.media:type_name -> kith.v1.Media
+	27, // 22: kith.v1.File.media:type_name -> kith.v1.Media
+	27, // 23: kith.v1.Sticker.media:type_name -> kith.v1.Media
+	27, // 24: kith.v1.Link.media:type_name -> kith.v1.Media
+	24, // 25: kith.v1.MessageSent.content:type_name -> kith.v1.Content
+	38, // 26: kith.v1.MessageSent.replied:type_name -> kith.v1.MessageSent
+	38, // 27: kith.v1.MessageEdited.message:type_name -> kith.v1.MessageSent
 	0,  // 28: kith.v1.Messages.Send:input_type -> kith.v1.SendRequest
-	12, // 29: kith.v1.Messages.Edit:input_type -> kith.v1.EditRequest
-	14, // 30: kith.v1.Messages.Revoke:input_type -> kith.v1.RevokeRequest
-	16, // 31: kith.v1.Messages.Delete:input_type -> kith.v1.DeleteRequest
+	16, // 29: kith.v1.Messages.Edit:input_type -> kith.v1.EditRequest
+	18, // 30: kith.v1.Messages.Revoke:input_type -> kith.v1.RevokeRequest
+	20, // 31: kith.v1.Messages.Delete:input_type -> kith.v1.DeleteRequest
 	3,  // 32: kith.v1.Messages.Forward:input_type -> kith.v1.ForwardRequest
-	5,  // 33: kith.v1.Messages.TakeForward:input_type -> kith.v1.TakeForwardRequest
-	7,  // 34: kith.v1.Messages.Originals:input_type -> kith.v1.OriginalsRequest
-	10, // 35: kith.v1.Messages.Granted:input_type -> kith.v1.GrantedRequest
-	18, // 36: kith.v1.Messages.History:input_type -> kith.v1.HistoryRequest
-	1,  // 37: kith.v1.Messages.Send:output_type -> kith.v1.SendResponse
-	13, // 38: kith.v1.Messages.Edit:output_type -> kith.v1.EditResponse
-	15, // 39: kith.v1.Messages.Revoke:output_type -> kith.v1.RevokeResponse
-	17, // 40: kith.v1.Messages.Delete:output_type -> kith.v1.DeleteResponse
-	4,  // 41: kith.v1.Messages.Forward:output_type -> kith.v1.ForwardResponse
-	6,  // 42: kith.v1.Messages.TakeForward:output_type -> kith.v1.TakeForwardResponse
-	8,  // 43: kith.v1.Messages.Originals:output_type -> kith.v1.OriginalsResponse
-	11, // 44: kith.v1.Messages.Granted:output_type -> kith.v1.GrantedResponse
-	19, // 45: kith.v1.Messages.History:output_type -> kith.v1.HistoryResponse
-	37, // [37:46] is the sub-list for method output_type
-	28, // [28:37] is the sub-list for method input_type
+	5,  // 33: kith.v1.Messages.OfferForward:input_type -> kith.v1.OfferForwardRequest
+	7,  // 34: kith.v1.Messages.GrantForward:input_type -> kith.v1.GrantForwardRequest
+	9,  // 35: kith.v1.Messages.TakeForward:input_type -> kith.v1.TakeForwardRequest
+	11, // 36: kith.v1.Messages.Originals:input_type -> kith.v1.OriginalsRequest
+	14, // 37: kith.v1.Messages.Granted:input_type -> kith.v1.GrantedRequest
+	22, // 38: kith.v1.Messages.History:input_type -> kith.v1.HistoryRequest
+	1,  // 39: kith.v1.Messages.Send:output_type -> kith.v1.SendResponse
+	17, // 40: kith.v1.Messages.Edit:output_type -> kith.v1.EditResponse
+	19, // 41: kith.v1.Messages.Revoke:output_type -> kith.v1.RevokeResponse
+	21, // 42: kith.v1.Messages.Delete:output_type -> kith.v1.DeleteResponse
+	4,  // 43: kith.v1.Messages.Forward:output_type -> kith.v1.ForwardResponse
+	6,  // 44: kith.v1.Messages.OfferForward:output_type -> kith.v1.OfferForwardResponse
+	8,  // 45: kith.v1.Messages.GrantForward:output_type -> kith.v1.GrantForwardResponse
+	10, // 46: kith.v1.Messages.TakeForward:output_type -> kith.v1.TakeForwardResponse
+	12, // 47: kith.v1.Messages.Originals:output_type -> kith.v1.OriginalsResponse
+	15, // 48: kith.v1.Messages.Granted:output_type -> kith.v1.GrantedResponse
+	23, // 49: kith.v1.Messages.History:output_type -> kith.v1.HistoryResponse
+	39, // [39:50] is the sub-list for method output_type
+	28, // [28:39] is the sub-list for method input_type
 	28, // [28:28] is the sub-list for extension type_name
 	28, // [28:28] is the sub-list for extension extendee
 	0,  // [0:28] is the sub-list for field type_name
@@ -2777,12 +2973,12 @@ func file_actors_feature_messages_messages_proto_init() {
 	}
 	file_actors_pb_kernel_proto_init()
 	file_actors_pb_options_proto_init()
-	file_actors_feature_messages_messages_proto_msgTypes[18].OneofWrappers = []any{
+	file_actors_feature_messages_messages_proto_msgTypes[22].OneofWrappers = []any{
 		(*HistoryRequest_Before)(nil),
 		(*HistoryRequest_After)(nil),
 		(*HistoryRequest_Around)(nil),
 	}
-	file_actors_feature_messages_messages_proto_msgTypes[20].OneofWrappers = []any{
+	file_actors_feature_messages_messages_proto_msgTypes[24].OneofWrappers = []any{
 		(*Content_Text)(nil),
 		(*Content_Image)(nil),
 		(*Content_Voice)(nil),
@@ -2801,7 +2997,7 @@ func file_actors_feature_messages_messages_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_actors_feature_messages_messages_proto_rawDesc), len(file_actors_feature_messages_messages_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   39,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,26 +29,60 @@ func forward(tx *entity.Tx, req *pb.ForwardRequest) (*pb.ForwardResponse, error)
 	case req.ToConversationId == 0 || req.ToConversationId >= 1<<entity.NumberBits:
 		return nil, entity.Errorf(entity.Invalid, "say where to forward them: to_conversation_id")
 	}
+	if err := mayForward(tx, req.Seqs); err != nil {
+		return nil, err
+	}
+	pass(tx, req.ToConversationId, &pb.OfferForwardRequest{FromConversationId: tx.Self().ID, Seqs: req.Seqs})
+	return &pb.ForwardResponse{}, nil
+}
+
+// mayForward refuses messages that the caller does not see, or that are gone.
+func mayForward(tx *entity.Tx, seqs []uint64) error {
 	reach := tx.Reach(tx.Caller())
-	for _, seq := range req.Seqs {
+	for _, seq := range seqs {
 		_, sent, err := conversation.MessageWithin(tx, seq, reach)
 		switch {
 		case err != nil:
-			return nil, err
+			return err
 		case sent.Revoked:
-			return nil, entity.Errorf(entity.NotFound, "message %d was revoked", seq)
+			return entity.Errorf(entity.NotFound, "message %d was revoked", seq)
 		}
+	}
+	return nil
+}
+
+// pass tells a conversation, which may be this one.
+func pass(tx *entity.Tx, conversationID uint64, req entity.Message) {
+	if to := entity.Conversation(tx.Self().Tenant, conversationID); to != tx.Self() {
+		tx.Tell(to, req)
+	} else {
+		tx.Continue(req)
+	}
+}
+
+// offerForward runs where the messages go, for who forwards them. Nothing is
+// granted to a conversation in which he may not write: anybody can name one.
+func offerForward(tx *entity.Tx, req *pb.OfferForwardRequest) (*pb.OfferForwardResponse, error) {
+	if err := requireSender(tx); err != nil {
+		return nil, err
+	}
+	pass(tx, req.FromConversationId, &pb.GrantForwardRequest{ToConversationId: tx.Self().ID, Seqs: req.Seqs})
+	return &pb.OfferForwardResponse{}, nil
+}
+
+// grantForward runs where the messages are from. Much may have happened since he
+// asked.
+func grantForward(tx *entity.Tx, req *pb.GrantForwardRequest) (*pb.GrantForwardResponse, error) {
+	if err := mayForward(tx, req.Seqs); err != nil {
+		return nil, err
+	}
+	for _, seq := range req.Seqs {
 		if key := (entity.Key{}).U64(seq).U64(req.ToConversationId); !grants.Has(tx, key) {
 			grants.Put(tx, key, &pb.Grant{})
 		}
 	}
-	take := &pb.TakeForwardRequest{FromConversationId: tx.Self().ID, Seqs: req.Seqs}
-	if req.ToConversationId == tx.Self().ID {
-		tx.Continue(take)
-	} else {
-		tx.Tell(entity.Conversation(tx.Self().Tenant, req.ToConversationId), take)
-	}
-	return &pb.ForwardResponse{}, nil
+	pass(tx, req.ToConversationId, &pb.TakeForwardRequest{FromConversationId: tx.Self().ID, Seqs: req.Seqs})
+	return &pb.GrantForwardResponse{}, nil
 }
 
 // takeForward runs where the messages go, for who forwards them.

@@ -26,6 +26,8 @@ var Feature = entity.Feature{Name: "messages", Parts: []entity.Part{
 	entity.Query(history),
 
 	entity.Command(forward),
+	entity.Command(offerForward),
+	entity.Command(grantForward),
 	entity.Command(takeForward),
 	entity.Query(originals),
 	entity.Query(granted),
