@@ -252,6 +252,8 @@ func (d *driver) text(field protoreflect.Name) string {
 		return fmt.Sprintf("r%d", d.nonce)
 	case field == "cursor" && !d.one(8):
 		return ""
+	case field == "username" && !d.one(8):
+		return d.pick("garden_ann", "Garden_Ann", "bobby", "dan_the_man")
 	default:
 		return d.pick("", "a", "town square", "news\nhere", "👍")
 	}
