@@ -1,5 +1,5 @@
 # One line per target; CI calls the same targets a person does. `make help` lists them.
-.PHONY: help run build test check lint unit race sim clients fuzz bench generate fresh tools nightly clean
+.PHONY: help run build test check lint unit race sim soak clients fuzz bench generate fresh tools nightly clean
 SHELL := /bin/bash
 GO ?= go
 STATICCHECK := $(GO) run -modfile tools/go.mod honnef.co/go/tools/cmd/staticcheck
@@ -30,6 +30,9 @@ race:     ## the same under the race detector
 
 sim:      ## crash simulation for two minutes; SEEDS=n or FOR=10m for more
 	$(GO) test ./actors/feature -run 'TestCrash$$|TestPlanted' -count 1 -timeout 0 -for $(or $(FOR),2m) -v
+
+soak:     ## a simulated town over four months, with a steady load; PERDAY=n calls a day
+	$(GO) test ./actors/feature -run 'TestSoak$$' -count 1 -timeout 0 -perday $(or $(PERDAY),1000) -v
 
 nightly:  ## crash simulation for hours
 	$(MAKE) sim FOR=8h

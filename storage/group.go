@@ -2,7 +2,6 @@ package storage
 
 import (
 	"bytes"
-
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -19,11 +18,13 @@ type writer struct {
 // fill makes the batch of a group and returns how many operations it has.
 func (w *writer) fill(group []entity.Write) (rows int, err error) {
 	w.batch.Reset()
-	if slices.ContainsFunc(group, func(r entity.Write) bool { return r.End != nil }) {
+	if slices.ContainsFunc(group, isRange) {
 		return w.inOrder(group)
 	}
 	return w.sorted(group)
 }
+
+func isRange(r entity.Write) bool { return r.End != nil }
 
 // inOrder adds the writes as they come: a range may cover rows written before
 // it and must not touch those written after it.

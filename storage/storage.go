@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -187,6 +188,12 @@ func (d *DB) Commit(group []entity.Write) error {
 	}
 	if d.cfg.ReadOnly {
 		return ErrReadOnly
+	}
+	if slices.ContainsFunc(group, isRange) {
+		var err error
+		if group, err = d.points(group, maxPoints); err != nil {
+			return fmt.Errorf("storage: commit a group: %w", err)
+		}
 	}
 	rows, err := d.group.fill(group)
 	if err != nil {

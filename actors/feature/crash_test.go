@@ -15,6 +15,7 @@ var (
 	seed    = flag.Uint64("seed", 0, "run the crash simulation with this seed alone")
 	steps   = flag.Int("steps", 4000, "how much happens in one simulation")
 	timeBox = flag.Duration("for", 3*time.Second, "how long to try new seeds")
+	perDay  = flag.Int("perday", 60, "how many calls a day has in the soak")
 )
 
 // longRun is the time box from which on a method that never succeeds is a

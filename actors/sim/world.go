@@ -18,10 +18,11 @@ import (
 // A world is one node in one thread: the real host core on the real storage on
 // a disk that can lose what was not synced. The seed decides what runs next.
 type world struct {
-	rng   *rand.Rand
-	reg   *entity.Registry
-	bug   entity.Bug
-	trace func(format string, args ...any)
+	rng      *rand.Rand
+	reg      *entity.Registry
+	policies map[string]*entity.Policy // by tenant
+	bug      entity.Bug
+	trace    func(format string, args ...any)
 
 	disk *vfs.MemFS
 	db   *storage.DB
@@ -38,7 +39,7 @@ type world struct {
 	group   *host.Group // taken, not yet synced
 	atSync  func()      // called inside the fsync of a commit
 
-	check   *checker
+	check   *checker // nil: nobody checks
 	tally   map[string]Tally
 	failure error // the first; everything after it means nothing
 }
@@ -74,7 +75,7 @@ func tenants() map[string]*entity.Policy {
 
 func newWorld(seed uint64, reg *entity.Registry, bug entity.Bug, trace func(string, ...any)) (*world, error) {
 	w := &world{
-		rng: rand.New(rand.NewPCG(seed, 0)), reg: reg, bug: bug, trace: trace,
+		rng: rand.New(rand.NewPCG(seed, 0)), reg: reg, bug: bug, trace: trace, policies: tenants(),
 		disk: vfs.NewCrashableMem(), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 	}
 	w.check = newChecker(w)
@@ -102,11 +103,15 @@ func (w *world) start() error {
 		return fmt.Errorf("open the store: %w", err)
 	}
 	w.db = db
-	w.core, err = host.NewCore(host.Config{
-		Registry: w.reg, Storage: db, Clock: w, Scheduler: w, Listener: w.check,
-		Log: slog.New(slog.DiscardHandler), Tenants: tenants(), Fatal: w.fatal,
-		IdleAfter: time.Minute, Observe: w.check.observe, Planted: w.bug, AcceptClock: w.accept,
-	})
+	config := host.Config{
+		Registry: w.reg, Storage: db, Clock: w, Scheduler: w,
+		Log: slog.New(slog.DiscardHandler), Tenants: w.policies, Fatal: w.fatal,
+		IdleAfter: time.Minute, Planted: w.bug, AcceptClock: w.accept,
+	}
+	if w.check != nil {
+		config.Listener, config.Observe = w.check, w.check.observe
+	}
+	w.core, err = host.NewCore(config)
 	return cmp.Or(err, w.wake())
 }
 
@@ -183,7 +188,7 @@ func (w *world) turn() {
 
 // take begins a commit; Steps go on until sync ends it.
 func (w *world) take() {
-	if w.group = w.core.Take(); w.group != nil {
+	if w.group = w.core.Take(); w.group != nil && w.check != nil {
 		w.check.taken()
 	}
 }
@@ -196,7 +201,9 @@ func (w *world) sync() {
 		w.fail("commit: %w", err)
 		return
 	}
-	w.check.synced()
+	if w.check != nil {
+		w.check.synced()
+	}
 	w.core.Release(g)
 }
 
