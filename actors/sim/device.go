@@ -176,7 +176,11 @@ func (o *oracle) take(dev *device, item *pb.SyncedDialog) string {
 	}
 	has.dialog, has.entered = item.Dialog, entered
 	if item.More {
-		has.base, has.through = item.Events[0].Seq-1, item.Events[0].Seq-1
+		from := item.Events[0].Seq
+		if hole, ok := bodyOf(item.Events[0]).(*pb.Hole); ok {
+			from = hole.From // A hole stands at its end.
+		}
+		has.base, has.through = from-1, from-1
 		maps.DeleteFunc(has.said, func(seq uint64, _ *pb.Content) bool { return seq <= has.base })
 	}
 	t := o.talk(ref)
@@ -205,6 +209,12 @@ func (o *oracle) mayReset(ref entity.Ref, owner entity.Caller) bool {
 func (o *oracle) floor(ref entity.Ref, user string) uint64 {
 	viewer := entity.Caller{Tenant: ref.Tenant, User: user, Number: entity.UserNumber(ref.Tenant, user)}
 	return o.w.reg.Position(o.w.check.durable, ref, viewer, o.w.core.Policy(ref.Tenant), 1).Floor
+}
+
+// bodyOf is the body of an event in a reply.
+func bodyOf(e *pb.Event) proto.Message {
+	_, body := openEvent(e)
+	return body
 }
 
 // follow applies missed events, which must be all that the user may see.
